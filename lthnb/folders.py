@@ -1,0 +1,183 @@
+"""Image folders and archives: what a data set is before it is split. Nothing is extracted to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lthnb.config import UserError
+
+FORMATS = {"PNG", "JPEG", "WEBP"}
+MOST_PIXELS = 2**26  # an image may unpack to 64 megapixels
+
+
+class DataError(UserError, ValueError):
+    """Images or archives are damaged or laid out wrongly; the message names the file or class."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a record tells of its data set, enough to plan a run without the images."""
+
+    name: str  # glyphs, folder:STEM@HASH8, ...; never a path
+    sha256: str  # of the content
+    classes: tuple[str, ...]
+    channels: int
+    side: int  # pixels, as stored
+    pool: int  # training images after the cut to the smallest class
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set before it is split.
+
+    ``labels``: "train" and "test" -> (N,) int64. ``read(split, indices, side)`` returns (n, channels, side,
+    side) uint8.
+    """
+
+    facts: Facts
+    labels: dict[str, Tensor]
+    read: Callable[[str, Tensor, int], Tensor]
+    note: str = ""  # why this set, when it was not asked for by name
+
+
+def folder(path: Path) -> Source:
+    """Open ``train/CLASS/*`` and ``test/CLASS/*`` in a directory or a tar archive (plain, gz, bz2, xz).
+
+    Images are decoded at their first use, all of them, so that a damaged one never goes unnoticed; they are
+    cropped to their central square and resized by area. Grey sets keep one channel. ``side`` is that of the
+    smallest image.
+
+    Raises:
+        DataError: no images, one class, a class without images, a file that is no image; names the file or
+        class.
+    """
+    files = _archive(path) if path.is_file() else _directory(path)
+    tree = _tree(path, files)
+    classes = tuple(sorted(tree["train"]))
+    names = {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
+    labels = {
+        split: torch.tensor([classes.index(name.split("/")[1]) for name in names[split]]) for split in names
+    }
+    digest = hashlib.sha256()
+    shortest, grey = 2**30, True
+    for name in sorted(names["train"] + names["test"]):
+        content = _content(files[name])
+        digest.update(f"{name}\n".encode() + hashlib.sha256(content).digest())
+        with _opened(name, io.BytesIO(content)) as image:
+            shortest, grey = min(shortest, *image.size), grey and image.mode in ("1", "L")
+    decoded: dict[int, dict[str, Tensor]] = {}
+
+    def read(split: str, indices: Tensor, side: int) -> Tensor:
+        if side not in decoded:
+            decoded.clear()
+            decoded[side] = {part: _decode(names[part], files, side, grey) for part in names}
+        return decoded[side][split][indices]
+
+    stem = path.name.removesuffix(path.suffix).removesuffix(".tar") if path.is_file() else path.name
+    name, pool = (
+        f"folder:{stem}@{digest.hexdigest()[:8]}",
+        int(labels["train"].bincount().min()) * len(classes),
+    )
+    return Source(Facts(name, digest.hexdigest(), classes, 1 if grey else 3, shortest, pool), labels, read)
+
+
+def _directory(path: Path) -> dict[str, Path | bytes | None]:
+    found = [file for split in ("train", "test") for file in (path / split).rglob("*")]
+    return {file.relative_to(path).as_posix(): None if file.is_dir() else file for file in found}
+
+
+def _archive(path: Path) -> dict[str, Path | bytes | None]:
+    """Read an archive as a stream; names begin at ``train`` or ``test``, one folder above them is allowed."""
+    files: dict[str, Path | bytes | None] = {}
+    try:
+        with tarfile.open(path, "r|*") as archive:
+            for member in archive:
+                parts = [part for part in member.name.split("/") if part not in ("", ".")]
+                parts = parts[0 if parts[:1] in (["train"], ["test"]) else 1 :]
+                if parts[:1] not in (["train"], ["test"]) or ".." in parts:
+                    continue
+                name = "/".join(parts)
+                if not (member.isdir() or member.isfile()):
+                    raise DataError(f"{name} in {path.name} is neither a file nor a folder")
+                if member.isfile() and name in files:
+                    raise DataError(f"{name} stands twice in {path.name}")
+                content = archive.extractfile(member)
+                files[name] = content.read() if content else None
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        raise DataError(f"{path.name} is not a whole tar archive: {error}") from error
+    return files
+
+
+def _tree(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, dict[str, list[str]]]:
+    tree: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
+    for name, content in files.items():
+        split, *rest = name.split("/")
+        if any(part.startswith(".") or part == "__MACOSX" for part in rest):
+            continue
+        if content is None and len(rest) == 1:
+            tree[split].setdefault(rest[0], [])
+        elif content is not None and len(rest) == 2:
+            tree[split].setdefault(rest[0], []).append(name)
+        elif rest:
+            raise DataError(f"{name} in {path.name} does not fit: images belong in {split}/CLASS/")
+    for split, classes in tree.items():
+        if not classes:
+            raise DataError(
+                f"{path.name} has no {split}/CLASS folders; expected train/CLASS/* and test/CLASS/*"
+            )
+        for label in sorted(tree["train"].keys() | tree["test"].keys()):
+            if not classes.get(label):
+                raise DataError(f"class {label!r} has no images in {split}/ of {path.name}")
+    if len(tree["train"]) == 1:
+        raise DataError(
+            f"{path.name} has one class only, {next(iter(tree['train']))!r}; two or more are needed"
+        )
+    return tree
+
+
+def _content(file: Path | bytes | None) -> bytes:
+    return file.read_bytes() if isinstance(file, Path) else file or b""
+
+
+def _opened(name: str, content: BinaryIO) -> Image.Image:
+    try:
+        image = Image.open(content, formats=sorted(FORMATS))
+    except Exception as error:  # whatever a decoder raises, the file is at fault
+        raise DataError(f"{name} is not a PNG, JPEG or WebP image: {error}") from error
+    if image.width * image.height > MOST_PIXELS:
+        raise DataError(
+            f"{name} would unpack to {image.width} x {image.height} pixels; at most {MOST_PIXELS:,}"
+        )
+    return image
+
+
+def _decode(names: list[str], files: dict[str, Path | bytes | None], side: int, grey: bool) -> Tensor:
+    images = np.empty((len(names), side, side) + (() if grey else (3,)), np.uint8)
+    for index, name in enumerate(names):
+        with _opened(name, io.BytesIO(_content(files[name]))) as image:
+            try:
+                images[index] = np.asarray(square(image.convert("L" if grey else "RGB"), side))
+            except Exception as error:
+                raise DataError(f"{name} is damaged: {error}") from error
+    stacked = torch.from_numpy(images)
+    return stacked.unsqueeze(1) if grey else stacked.permute(0, 3, 1, 2)
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """Cut the central square and resize it by area."""
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    return image.resize((side, side), Image.Resampling.BOX, (left, top, left + edge, top + edge))

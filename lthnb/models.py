@@ -1,0 +1,90 @@
+"""Residual networks for small images, built from a configuration and a seed."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lthnb.config import NetworkConfig, stream
+
+BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut, 1x1 where shapes change. Source: He et al. (2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = convolution(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = convolution(outputs, outputs, 3), nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(images)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(images))
+
+
+class ResNet(nn.Module):
+    """(N, channels, side, side) to (N, classes) logits; up to 64 pixels a 3x3 stem without max-pool."""
+
+    def __init__(self, config: NetworkConfig, channels: int, classes: int, side: int) -> None:
+        super().__init__()
+        width = config.width
+        if side <= 64:
+            self.stem = nn.Sequential(convolution(channels, width, 3), nn.BatchNorm2d(width), nn.ReLU())
+        else:
+            layers = (
+                convolution(channels, width, 7, 2),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.MaxPool2d(3, 2, 1),
+            )
+            self.stem = nn.Sequential(*layers)
+        inputs = width
+        for stage, blocks in enumerate(BLOCKS[config.model]):
+            outputs, stride = width * 2**stage, 1 if stage == 0 else 2
+            parts = [
+                Block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(blocks)
+            ]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*parts))
+            inputs = outputs
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(images)))))
+        return self.head(features.mean((2, 3)))
+
+
+def build(
+    config: NetworkConfig, seed: int, *, channels: int = 3, classes: int = 10, side: int = 32
+) -> ResNet:
+    """Return a network on the CPU, its weights drawn from ``stream(seed, "init")``, module by module.
+
+    PyTorch's default is uniform within 1/sqrt(fan_in), so the standard deviation is 1/sqrt(3 fan_in);
+    ``torchvision`` draws convolutions from a normal distribution of variance 2/fan_out instead. BatchNorm
+    starts at 1 and 0.
+    """
+    with torch.device("meta"):  # no draws from the global generator
+        model = ResNet(config, channels, classes, side)
+    model = model.to_empty(device="cpu")
+    generator = stream(seed, "init")
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
+        elif isinstance(part, nn.Conv2d) and config.init == "torchvision":
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(part, nn.Conv2d | nn.Linear):
+            bound = 1 / math.sqrt(part.weight[0].numel())
+            for values in (part.weight, part.bias):
+                if values is not None:
+                    nn.init.uniform_(values, -bound, bound, generator=generator)
+    return model.to(memory_format=torch.channels_last)

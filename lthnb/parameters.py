@@ -1,0 +1,132 @@
+"""A page's parameters, checked before torch is imported, and the progress a page shows."""
+
+from __future__ import annotations
+
+import ast
+import os
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from lthnb import config
+from lthnb.config import ParameterError, Rule, did_you_mean, one_of, whole
+
+DATASETS = ("auto", "glyphs")  # and folder:PATH
+SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
+PAGE_RULES = config.RULES | {
+    "dataset": Rule(
+        str,
+        f"one of {', '.join(DATASETS)} or folder:PATH",
+        lambda value: value in DATASETS or (value.startswith("folder:") and len(value) > len("folder:")),
+        (*DATASETS, "folder:"),
+    ),
+    "fraction": Rule(
+        float,
+        "a share in (0, 1] or a whole number of images above 1",
+        lambda value: 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8),
+    ),
+    "profile": one_of("auto", "smoke", "demo", "paper"),
+    "device": one_of("auto", "cpu", "cuda"),
+    "precision": one_of("auto", "bf16", "fp32"),
+    "seeds": whole(1, 1000),
+    "train": Rule(bool, "True or False", choices=("True", "False")),
+    "runs": Rule(str, "a folder's path, or empty"),
+    "data_root": Rule(str, "a folder's path, or empty"),
+}
+
+
+def host() -> str:
+    """Who started this kernel: ``papermill``, ``book``, or nobody known (JupyterLab, a test)."""
+    return os.environ.get("LTHNB_HOST", "")
+
+
+def assigned(cell: str) -> dict[str, Any]:
+    """Names assigned at the top of a cell, each with its literal or, for an expression, ``...``."""
+    try:
+        body = ast.parse(cell).body
+    except SyntaxError:  # a cell of magics
+        return {}
+    found: dict[str, Any] = {}
+    for node in body:
+        target = node.target if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [None])[0]
+        if isinstance(target, ast.Name) and isinstance(node, ast.Assign | ast.AnnAssign):
+            found[target.id] = node.value.value if isinstance(node.value, ast.Constant) else ...
+    return found
+
+
+def check(namespace: dict[str, Any]) -> SimpleNamespace:
+    """Check the parameters of the notebook whose ``globals()`` are given; return them by name.
+
+    The page's own cell is the first one run that assigns all ``SHARED`` names; what papermill injects begins
+    with ``# Parameters``. A parameter whose default is None may stay None: the profile decides.
+
+    Raises:
+        ParameterError: an unknown name, a wrong type, a value out of range; with what is allowed.
+        DataMissing: the folder or archive of ``dataset`` is not there.
+    """
+    history = [(cell.startswith("# Parameters"), assigned(cell)) for cell in namespace["In"]]
+    cells = [names for injected, names in history if injected or names.keys() >= SHARED]
+    declared = cells[0]
+    for name in [name for cell in cells for name in cell]:
+        if name not in declared or name not in PAGE_RULES:
+            known = [name for name in declared if name in PAGE_RULES]
+            hint = did_you_mean(name, known) or f"; this page knows {', '.join(known)}"
+            raise ParameterError(f"{name} is not a parameter of this page, got {namespace.get(name)!r}{hint}")
+    page = SimpleNamespace()
+    for name, default in declared.items():
+        value = namespace[name]
+        keep = value is None and default is None
+        setattr(page, name, None if keep else PAGE_RULES[name].check(name, value))
+    if page.dataset.startswith("folder:"):
+        config.find(page.dataset.removeprefix("folder:"), page.data_root)
+    profile = config.PROFILES["demo" if page.profile == "auto" else page.profile]
+    config.RunConfig.of(**profile).replace(**overrides(page))  # combinations too
+    if host() == "book":
+        page.train = False
+    return page
+
+
+def overrides(page: SimpleNamespace) -> dict[str, Any]:
+    """The parameters of a page that replace values of its profile."""
+    return {name: value for name, value in vars(page).items() if name in config.RULES and value is not None}
+
+
+class Progress:
+    """Tell how far a job is and how long it will take: a bar in JupyterLab, sparse lines elsewhere."""
+
+    def __init__(self, total: int, every: float = 10.0) -> None:
+        self.total, self.every, self.done = total, every, 0
+        self.began = self.shown = time.perf_counter()
+        self.bar = _display() if not host() else None
+
+    def advance(self, label: str) -> None:
+        """Count one unit of work as done."""
+        self.done += 1
+        now = time.perf_counter()
+        if now - self.shown >= (0.5 if self.bar else self.every) or self.done == self.total:
+            self.shown = now
+            left = clock((now - self.began) / self.done * (self.total - self.done))
+            text = f"{label}: {self.done / self.total:.0%}, {left} left"
+            if self.bar:
+                filled = 40 * self.done // self.total
+                self.bar.update({"text/plain": f"{'█' * filled}{'░' * (40 - filled)} {text}"}, raw=True)
+            else:
+                print(text, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23, or 2:05:00 from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _display() -> Any:
+    """A display that can be updated where a notebook runs, else None."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        return None
+    if get_ipython() is None or not hasattr(get_ipython(), "kernel"):
+        return None
+    return display({"text/plain": ""}, raw=True, display_id=True)

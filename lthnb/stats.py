@@ -1,0 +1,152 @@
+"""Numbers with their uncertainty: the unit is the seed, comparisons are paired by seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lthnb.record import SPLITS, Record
+
+PAPER_ROUND = {
+    500: 15,
+    1000: 15,
+    5000: 4,
+    10_000: 2,
+    25_000: 1,
+    50_000: 2,
+}  # from its small dense networks' widths
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean and Student t interval; ``low`` and ``high`` are nan for one value, which has none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" + ("" if math.isnan(self.low) else f" ± {self.high - self.mean:.1f}")
+
+
+def interval(values: list[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Student t interval of the mean of independent values."""
+    from scipy import stats  # here, so that training needs no SciPy
+
+    values = np.asarray(values, float)
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def chosen_on_val(rows: list[dict]) -> int | None:
+    """Round >= 1 with most right answers on val, of equals the denser; None without val or prunings."""
+    candidates = [row for row in rows[1:] if row["total"]["val"]]
+    return max(candidates, key=lambda row: row["correct"]["val"])["round"] if candidates else None
+
+
+def best_on_test(rows: list[dict]) -> int:
+    """Round with most right answers on test: optimistic, kept beside the others because the paper used it."""
+    return max(rows, key=lambda row: row["correct"]["test"])["round"]
+
+
+def paper_round(record: Record) -> int:
+    """Round >= 1 whose density is nearest to the paper's at this number of images; 0 if none was run.
+
+    Its own round for a size follows from the widths of its small dense networks; for sizes between, the
+    nearest size.
+    """
+    size = min(PAPER_ROUND, key=lambda images: abs(math.log(images / record.config.data.images)))
+    aim = math.log(0.8 ** PAPER_ROUND[size])
+    later = range(1, len(record.rounds))
+    return min(later, key=lambda index: abs(math.log(record.density[index]) - aim), default=0)
+
+
+def gains(records: list[Record], rounds: list[int], split: str = "test") -> list[float]:
+    """Accuracy of a round minus that of round 0, in points, one per record; a record is its own pair."""
+    return [
+        100 * (record.accuracy(split)[index] - record.accuracy(split)[0])
+        for record, index in zip(records, rounds, strict=True)
+    ]
+
+
+def direction(gain: Interval, published: float) -> str:
+    """Say what a run below paper scale may say of a published gain: direction agrees, opposite or open."""
+    if math.isnan(gain.low) or gain.low <= 0 <= gain.high:
+        return "open"
+    return "direction agrees" if (gain.mean > 0) == (published > 0) else "opposite"
+
+
+def same_data(records: list[Record]) -> None:
+    """Raise ``ValueError`` unless all records were made on the same images and at the same image side."""
+    found = {(record.data["sha256"], record.config.data.side) for record in records}
+    if len(found) > 1:
+        raise ValueError(f"records of {len(found)} different data sets do not belong in one curve")
+
+
+def table(records: list[Record]) -> str:
+    """Round, density and accuracy in percent on each split: mean and 95 % interval over seeds."""
+    same_data(records)
+    head = f"{'round':>5}  {'density %':>9}" + "".join(f"  {split + ' %':>13}" for split in SPLITS)
+    lines = [head]
+    for index, density in enumerate(records[0].density):
+        cells = [interval([100 * record.accuracy(split)[index] for record in records]) for split in SPLITS]
+        shown = ["-" if math.isnan(cell.mean) else str(cell) for cell in cells]
+        lines.append(f"{index:>5}  {100 * density:>9.2f}" + "".join(f"  {text:>13}" for text in shown))
+    return "\n".join(lines)
+
+
+RULES = {
+    "the paper's round": lambda record: paper_round(record),
+    "chosen on val": lambda record: (record.chosen["val"] or {}).get("round"),
+    "best on test": lambda record: record.chosen["test"],
+}
+
+
+def selection(records: list[Record]) -> str:
+    """Test accuracy and paired gain over dense under each rule for the round: mean and 95 % interval."""
+    lines = [f"{'ticket':<18}  {'density %':>9}  {'test %':>13}  {'gain, points':>13}"]
+    for name, rule in RULES.items():
+        picked = [rule(record) for record in records]
+        if None in picked:
+            continue
+        density = [100 * record.density[index] for record, index in zip(records, picked, strict=True)]
+        test = [100 * record.accuracy("test")[index] for record, index in zip(records, picked, strict=True)]
+        span = (
+            f"{min(density):.1f}"
+            if min(density) == max(density)
+            else f"{min(density):.1f}-{max(density):.1f}"
+        )
+        gain = interval(gains(records, picked))
+        lines.append(f"{name:<18}  {span:>9}  {interval(test)!s:>13}  {gain!s:>13}")
+    return "\n".join(lines)
+
+
+def headline(records: list[Record], published_gain: float) -> dict[str, float | int | str]:
+    """The numbers of a page's sentence, for ``glue``: dense and ticket in percent, the gain in points."""
+    picked = [paper_round(record) for record in records]
+    test = [
+        (record.accuracy("test")[0], record.accuracy("test")[i])
+        for record, i in zip(records, picked, strict=True)
+    ]
+    dense, ticket = (100 * float(value) for value in np.mean(test, 0))
+    gain, record, index = interval(gains(records, picked)), records[0], picked[0]
+    return {
+        "images": sum(record.data["counts"]["train"]),
+        "dataset": record.data["name"].partition("@")[0],
+        "seeds": gain.n,
+        "round": index,
+        "density": 100 * record.density[index],
+        "dense": dense,
+        "ticket": ticket,
+        "gain": gain.mean,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "published": published_gain,
+        "verdict": direction(gain, published_gain),
+    }

@@ -1,0 +1,146 @@
+"""The one training loop, and the one way to count correct answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lthnb.augment import augment
+from lthnb.config import TrainConfig, UserError, stream
+from lthnb.data import Data, Split
+from lthnb.masks import Masks, dropped, prunable, zero_
+
+State = dict[str, Tensor]
+
+
+class Diverged(UserError, ArithmeticError):
+    """The loss or a weight is no longer finite."""
+
+
+class Ticker(Protocol):
+    def advance(self, label: str) -> None: ...
+
+
+@dataclass
+class Trained:
+    """What a training leaves behind, beside the weights in the model."""
+
+    losses: list[float] = field(default_factory=list)  # mean training loss of each epoch
+    correct: dict[int, dict[str, int]] = field(default_factory=dict)  # epochs done -> right answers per split
+    kept: State = field(default_factory=dict)  # the state after ``keep_at`` epochs
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+
+
+def cosine(config: TrainConfig, epoch: int) -> float:
+    """Learning rate of an epoch, from ``lr`` to 0 after ``epochs``. Source: Loshchilov & Hutter (2017)."""
+    return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+
+
+def order(number: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Cut a random order of ``number`` images into batches; a last batch of one joins the one before it."""
+    batches = list(torch.randperm(number, generator=generator).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
+
+
+def train(
+    model: nn.Module,
+    masks: Masks,
+    data: Data,
+    config: TrainConfig,
+    *,
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+    keep_at: int | None = None,
+    precision: str = "fp32",
+    progress: Ticker | None = None,
+    label: str = "",
+) -> Trained:
+    """Train ``model`` in place with fresh momentum; pruned weights are exactly +0.0 after every step.
+
+    Args:
+        masks: name -> bool; the weights of ``model`` are masked before the first step too.
+        start: epochs already done; learning rate, order and augmentation go on from there.
+        stop: epochs done at the end; ``config.epochs`` if not given.
+        keep_at: number of epochs done when a copy of the state is kept.
+        precision: ``fp32``, or ``bf16`` for forward and backward passes (weights stay in fp32).
+
+    Raises:
+        Diverged: the loss of an epoch is not finite.
+    """
+    weights, pruned, device = prunable(model), dropped(masks), data.train.labels.device
+    zero_(weights, pruned)
+    sgd, result = optimiser(model, config), Trained()
+    stop = config.epochs if stop is None else stop
+    for epoch in range(start, stop):
+        if epoch == keep_at:
+            result.kept = copy(model)
+        began = time.perf_counter()
+        for group in sgd.param_groups:
+            group["lr"] = cosine(config, epoch)
+        model.train()
+        images = augment(data.train.images, config.augment, stream(seed, "augment", epoch))
+        total = torch.zeros((), device=device)
+        for batch in order(len(images), config.batch_size, stream(seed, "order", epoch)):
+            batch = batch.to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                logits = model(data.normalise(images[batch]))
+            loss = F.cross_entropy(logits.float(), data.train.labels[batch])
+            sgd.zero_grad(set_to_none=True)
+            loss.backward()
+            sgd.step()
+            zero_(weights, pruned)  # momentum and decay would revive them
+            total += loss.detach() * len(batch)
+        result.losses.append(total.item() / len(images))
+        if not math.isfinite(result.losses[-1]):
+            raise Diverged(
+                f"the loss is {result.losses[-1]} in epoch {epoch}; try a smaller lr than {config.lr:g}"
+            )
+        trained = time.perf_counter()
+        if epoch >= stop - config.evaluate_last:
+            result.correct[epoch + 1] = {
+                name: correct(model, data, split) for name, split in data.splits.items()
+            }
+        result.seconds["train"] += trained - began
+        result.seconds["evaluate"] += time.perf_counter() - trained
+        if progress:
+            progress.advance(f"{label}, epoch {epoch + 1} of {stop}")
+    if keep_at == stop:
+        result.kept = copy(model)
+    return result
+
+
+def copy(model: nn.Module) -> State:
+    """Return the state of a model, BatchNorm included, as tensors of its own."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Data, images: Tensor) -> Tensor:
+    """Return fp32 logits (N, classes) of (N, C, H, W) uint8 images, BatchNorm by its running statistics."""
+    model.eval()
+    size = 2000 if images.is_cuda else 500  # a CPU is fastest where a batch fits its cache
+    return torch.cat([model(data.normalise(batch)) for batch in images.split(size)])
+
+
+def correct(model: nn.Module, data: Data, split: Split) -> int:
+    """Count the images of a split that are classified rightly; an empty split has none."""
+    return int((predict(model, data, split.images).argmax(1) == split.labels).sum()) if len(split) else 0
