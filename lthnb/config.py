@@ -219,7 +219,8 @@ class RunConfig(Checked):
     def slug(self) -> str:
         """A name to read: data, images, augmentation, network, seed."""
         data, net = self.data, self.network
-        what = f"{data.name}, {data.images} images, {self.train.augment}"
+        name = data.name.removeprefix("folder:").partition("@")[0]
+        what = f"{name}, {data.images} images, {self.train.augment}"
         return f"{what}, {net.model} width {net.width}, seed {self.seed}"
 
 

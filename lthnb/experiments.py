@@ -185,6 +185,7 @@ def run(
             }
     facts = {
         **dataclasses.asdict(source.facts),
+        "classes": list(source.facts.classes),
         "note": source.note,
         "counts": {
             name: split.labels.bincount(minlength=len(data.classes)).tolist()

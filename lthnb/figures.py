@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthnb import stats
 from lthnb.record import Record
@@ -35,40 +35,45 @@ def use_style() -> None:
 def _density_axis(ax: Axes, density: list[float]) -> None:
     ax.set_xscale("log")
     ax.set_xlim(max(density) * 1.15, min(density) / 1.15)  # pruning goes on to the right
-    ticks = density if len(density) < 9 else density[::3]
+    ticks = density if len(density) < 7 else density[::3]
     ax.set_xticks(ticks, minor=False)
     ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
-    ax.set_xlabel("density (% of convolution weights kept, log scale)")
+    ax.set_xlabel("density (% of weights kept, log)")
 
 
-def accuracy_by_density(records: list[Record], ax: Axes | None = None) -> Axes:
-    """Accuracy (%) on test, val and training images against density: mean over seeds, 95 % band on test.
+def panels(*widths: float) -> list[Axes]:
+    """Axes side by side, as wide as ``widths`` say."""
+    return list(plt.subplots(1, len(widths), figsize=(8, 3.6), width_ratios=widths)[1])
+
+
+def accuracy_by_density(
+    records: list[Record], splits: tuple[str, ...] = ("test", "val"), ax: Axes | None = None
+) -> Axes:
+    """Accuracy (%) of the last epoch against density: mean over seeds, 95 % band on the first split.
 
     Single seeds are thin lines. The grey point and line are the dense network.
     """
     stats.same_data(records)
     ax = ax or plt.gca()
     density = records[0].density
-    for split, line in SPLIT_LINES.items():
+    for split in splits:
         values = np.array([record.accuracy(split) for record in records]) * 100
         if np.isnan(values).all():
             continue
         spread = [stats.interval(column) for column in values.T]
         mean = [each.mean for each in spread]
-        ax.plot(
-            density, mean, line, color=TICKET, label=f"ticket, {split}", alpha=1 if split == "test" else 0.6
-        )
-        if split == "test":
+        ax.plot(density, mean, SPLIT_LINES[split], color=TICKET, label=f"ticket, {split}")
+        if split == splits[0]:
             ax.plot(density, values.T, color=TICKET, linewidth=0.6, alpha=0.5)
             ax.fill_between(
                 density, [s.low for s in spread], [s.high for s in spread], color=TICKET, alpha=0.15
             )
             ax.axhline(mean[0], color=DENSE, linewidth=1)
-            ax.plot(density[:1], mean[:1], "o", color=DENSE, label="dense, test")
+            ax.plot(density[:1], mean[:1], "o", color=DENSE, label=f"dense, {split}")
     _density_axis(ax, density)
     ax.set_ylabel("accuracy (%)")
-    ax.legend(ncols=2, loc="best")
+    ax.legend(loc="best")
     return ax
 
 
@@ -84,6 +89,7 @@ def loss_by_epoch(records: list[Record], ax: Axes | None = None) -> Axes:
         colour = DENSE if index == 0 else plt.get_cmap("Blues")(0.35 + 0.6 * index / last)
         name = "dense" if index == 0 else f"round {index}"
         ax.plot(done, losses, color=colour, label=f"{name} ({100 * records[0].density[index]:.3g} %)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="training loss (cross entropy)", ylim=(0, None))
     ax.legend()
     return ax

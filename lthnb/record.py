@@ -31,8 +31,8 @@ class RecordDamaged(UserError, ValueError):
 class Record:
     """One run. ``rounds`` holds a row per round.
 
-    A row: ``round``, ``kept`` {layer: weights}, ``correct`` and ``total`` {split: images}, ``loss``, ``seconds``
-    {train, evaluate} and ``curve`` {loss: [per epoch], correct: [{epochs, split: images}]}.
+    A row: ``round``, ``kept`` {layer: weights}, ``correct`` and ``total`` {split: images}, ``loss``,
+    ``seconds`` {train, evaluate}, ``curve`` {loss: [per epoch], correct: [{epochs, split: images}]}.
     """
 
     config: RunConfig

@@ -138,7 +138,7 @@ def headline(records: list[Record], published_gain: float) -> dict[str, float | 
     gain, record, index = interval(gains(records, picked)), records[0], picked[0]
     return {
         "images": sum(record.data["counts"]["train"]),
-        "dataset": record.data["name"].partition("@")[0],
+        "dataset": record.data["name"].removeprefix("folder:").partition("@")[0],
         "seeds": gain.n,
         "round": index,
         "density": 100 * record.density[index],

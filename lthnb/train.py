@@ -86,39 +86,19 @@ def train(
     Raises:
         Diverged: the loss of an epoch is not finite.
     """
-    weights, pruned, device = prunable(model), dropped(masks), data.train.labels.device
-    zero_(weights, pruned)
-    sgd, result = optimiser(model, config), Trained()
+    pruned, result = dropped(masks), Trained()
+    zero_(prunable(model), pruned)
+    sgd = optimiser(model, config)
     stop = config.epochs if stop is None else stop
     for epoch in range(start, stop):
         if epoch == keep_at:
             result.kept = copy(model)
         began = time.perf_counter()
-        for group in sgd.param_groups:
-            group["lr"] = cosine(config, epoch)
-        model.train()
-        images = augment(data.train.images, config.augment, stream(seed, "augment", epoch))
-        total = torch.zeros((), device=device)
-        for batch in order(len(images), config.batch_size, stream(seed, "order", epoch)):
-            batch = batch.to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                logits = model(data.normalise(images[batch]))
-            loss = F.cross_entropy(logits.float(), data.train.labels[batch])
-            sgd.zero_grad(set_to_none=True)
-            loss.backward()
-            sgd.step()
-            zero_(weights, pruned)  # momentum and decay would revive them
-            total += loss.detach() * len(batch)
-        result.losses.append(total.item() / len(images))
-        if not math.isfinite(result.losses[-1]):
-            raise Diverged(
-                f"the loss is {result.losses[-1]} in epoch {epoch}; try a smaller lr than {config.lr:g}"
-            )
+        result.losses.append(_epoch(model, pruned, sgd, data, config, seed, epoch, precision))
         trained = time.perf_counter()
         if epoch >= stop - config.evaluate_last:
-            result.correct[epoch + 1] = {
-                name: correct(model, data, split) for name, split in data.splits.items()
-            }
+            splits = data.splits.items()
+            result.correct[epoch + 1] = {name: correct(model, data, split) for name, split in splits}
         result.seconds["train"] += trained - began
         result.seconds["evaluate"] += time.perf_counter() - trained
         if progress:
@@ -126,6 +106,39 @@ def train(
     if keep_at == stop:
         result.kept = copy(model)
     return result
+
+
+def _epoch(
+    model: nn.Module,
+    pruned: Masks,
+    sgd: torch.optim.SGD,
+    data: Data,
+    config: TrainConfig,
+    seed: int,
+    epoch: int,
+    precision: str,
+) -> float:
+    """Train on every image once; return the mean loss. Waits for the device at its end only."""
+    device, weights = data.train.labels.device, prunable(model)
+    for group in sgd.param_groups:
+        group["lr"] = cosine(config, epoch)
+    model.train()
+    images = augment(data.train.images, config.augment, stream(seed, "augment", epoch))
+    total = torch.zeros((), device=device)
+    for batch in order(len(images), config.batch_size, stream(seed, "order", epoch)):
+        batch = batch.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(data.normalise(images[batch]))
+        loss = F.cross_entropy(logits.float(), data.train.labels[batch])
+        sgd.zero_grad(set_to_none=True)
+        loss.backward()
+        sgd.step()
+        zero_(weights, pruned)  # momentum and decay would revive them
+        total += loss.detach() * len(batch)
+    mean = total.item() / len(images)
+    if not math.isfinite(mean):
+        raise Diverged(f"the loss is {mean} in epoch {epoch}; try a smaller lr than {config.lr:g}")
+    return mean
 
 
 def copy(model: nn.Module) -> State:

@@ -1,0 +1,132 @@
+import pytest
+import torch
+from conftest import opened
+
+from lthnb import experiments, record
+from lthnb.config import RunConfig
+from lthnb.folders import DataError
+from lthnb.record import MissingRun
+
+
+def test_a_page_trains_once_and_then_reads(page, capsys):
+    first = experiments.obtain(experiments.imp(page))
+    again = experiments.obtain(experiments.imp(page))
+    said = capsys.readouterr().out
+
+    assert first == again
+    assert "0 of 1 runs are on record" in said
+    assert "training 1 runs at smoke scale on cpu in fp32: about 0:0" in said
+    assert said.rstrip().endswith("1 of 1 runs are on record")
+
+
+def test_a_page_that_only_reads_never_trains(page):
+    page.train = False
+
+    with pytest.raises(MissingRun, match="pass -p train True"):
+        experiments.obtain(experiments.imp(page))
+
+
+def test_a_reading_page_takes_the_set_that_is_on_record(page):
+    trained = experiments.obtain(experiments.imp(page))
+    page.train, page.dataset = False, "auto"
+
+    study = experiments.imp(page)
+
+    assert study.source is None
+    assert experiments.obtain(study) == trained
+
+
+def test_profiles_are_those_of_the_design(glyphs, page):
+    page.fraction, page.seeds = 0.01, 2
+    smoke, demo, paper = (experiments.plan(glyphs.facts, page, name) for name in ("smoke", "demo", "paper"))
+
+    assert paper == (RunConfig.of(name="glyphs"), RunConfig.of(name="glyphs", seed=1))
+    assert demo[0] == RunConfig.of(
+        name="glyphs",
+        side=16,
+        width=16,
+        rate=0.488,
+        rounds=5,
+        epochs=20,
+        rewind_epoch=1,
+        batch_size=50,
+        val_limit=1000,
+    )
+    assert (smoke[0].network.model, smoke[0].train.epochs, smoke[0].data.test_limit) == ("resnet10", 2, 200)
+    assert pytest.approx(0.8**15, rel=1e-3) == 0.512**5
+
+
+def test_a_page_may_replace_any_value_of_its_profile(glyphs, page):
+    page.width, page.epochs, page.rounds = 4, 3, None
+    config = experiments.plan(glyphs.facts, page, "demo")[0]
+
+    assert (config.network.width, config.train.epochs, config.prune.rounds) == (4, 3, 5)
+
+
+def test_a_small_folder_chooses_on_a_split_and_reports_on_all(page, image_folder):
+    page.dataset, page.fraction = f"folder:{image_folder({'cat': 30, 'dog': 30})}", 1
+
+    (made,) = experiments.obtain(experiments.imp(page))
+
+    assert made.config.data.split == "refit"
+    assert made.data["counts"]["train"] == [30, 30]
+    assert made.rounds[1]["total"] == {"train": 60, "val": 24, "test": 4}
+    assert made.chosen["val"]["images"] == 24
+
+
+def test_small_images_are_not_enlarged_and_large_ones_become_64_at_demo_scale(page, image_folder):
+    facts = opened(image_folder({"cat": 30, "dog": 30})).facts
+    page.fraction = 1
+    large = facts.__class__(**{**vars(facts), "side": 224})
+
+    assert experiments.plan(large, page, "demo")[0].data.side == 64
+    assert experiments.plan(large, page, "paper")[0].data.side == 0
+    assert experiments.plan(facts.__class__(**{**vars(facts), "side": 8}), page, "demo")[0].data.side == 0
+
+
+def test_a_record_of_other_images_is_refused(page):
+    (made,) = experiments.obtain(experiments.imp(page))
+    made.data["sha256"] = "0" * 64
+    record.save(made, page.runs)
+
+    with pytest.raises(DataError, match="another version of glyphs"):
+        experiments.obtain(experiments.imp(page))
+
+
+def test_an_interrupted_page_keeps_its_finished_runs(page, monkeypatch, capsys):
+    page.seeds, inner = 2, experiments.run
+
+    def interrupted(config, *args):
+        if config.seed == 1:
+            raise KeyboardInterrupt
+        return inner(config, *args)
+
+    monkeypatch.setattr(experiments, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        experiments.obtain(experiments.imp(page))
+
+    assert "1 of 2 runs are on record, run again to go on" in capsys.readouterr().out
+    monkeypatch.setattr(experiments, "run", inner)
+    assert len(experiments.obtain(experiments.imp(page))) == 2
+
+
+def test_bf16_is_taken_where_the_processor_has_it(page):
+    page.precision = "auto"
+    capable = torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+    assert experiments.imp(page).precision == ("bf16" if capable else "fp32")
+
+
+def test_epochs_are_counted_over_all_trainings():
+    assert experiments.epochs(RunConfig.of(rounds=15)) == 200 + 15 * 198
+    assert experiments.epochs(RunConfig.of(rounds=15, rewind="as_released")) == 16 * 200
+
+
+def test_real_images_are_read_and_learned(page, real_images):
+    page.dataset, page.fraction, page.rounds, page.epochs = f"folder:{real_images('eurosat_rgb')}", 1, 1, 6
+
+    (made,) = experiments.obtain(experiments.imp(page))
+
+    assert made.data["name"].startswith("folder:eurosat_rgb@")
+    assert made.data["counts"]["train"] == [50] * 10
+    assert made.accuracy("test")[0] > 0.2
