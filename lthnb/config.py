@@ -35,17 +35,23 @@ class DataMissing(UserError, FileNotFoundError):
     """A data set is not where it was looked for."""
 
 
-def find(path: str, data_root: str = "") -> Path:
+def data_root(root: str = "") -> Path:
+    """Where data sets lie: ``root``, else ``LTHNB_DATA``, else data/ in the repository."""
+    return ROOT / Path(root or os.environ.get("LTHNB_DATA") or "data").expanduser()
+
+
+def find(path: str, root: str = "") -> Path:
     """Look for ``path`` under the data root (or ``LTHNB_DATA``, or data/), then in the repository.
 
     Raises:
         DataMissing: it is in neither place; names both.
     """
-    root = Path(data_root or os.environ.get("LTHNB_DATA") or ROOT / "data")
-    for place in (root / path, ROOT / path):  # an absolute path stands for itself
-        if place.exists():
-            return place
-    raise DataMissing(f"{path} was found neither under the data root {root} nor under {ROOT}")
+    place = data_root(root)
+    asked = Path(path).expanduser()
+    for found in (place / asked, ROOT / asked):  # an absolute path stands for itself
+        if found.exists():
+            return found
+    raise DataMissing(f"{path} was found neither under the data root {place} nor under {ROOT}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Rule:
         """Return ``value`` as ``kind``; raise ``ParameterError`` with name, value and what is allowed."""
         kinds = (int, float) if self.kind is float else (self.kind,)
         fits = isinstance(value, kinds) and (self.kind is bool or not isinstance(value, bool))
-        if fits and (self.kind is not float or math.isfinite(value)) and self.holds(value):
+        if fits and (self.kind is not float or abs(value) < math.inf) and self.holds(value):
             return self.kind(value)
         raise ParameterError(
             f"{name} must be {self.allowed}, got {value!r}{did_you_mean(value, self.choices)}"
@@ -93,6 +99,8 @@ RULES = {
     "val_limit": whole(0),
     "test_limit": whole(0),
     "split": one_of("holdout", "refit"),
+    "long_tail": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "label_noise": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
     "model": one_of("resnet10", "resnet18"),
     "width": whole(1, 512),
     "init": one_of("pytorch", "torchvision"),
@@ -133,6 +141,8 @@ class DataConfig(Checked):
     val_limit: int = 5000  # val is a tenth of the pool, at most this many
     test_limit: int = 0  # test images, at most; 0: all
     split: str = "holdout"  # val set aside first; refit: round chosen on a 60/40 split, then run again on all
+    long_tail: float = 0.0  # smallest over largest class; 0: balanced
+    label_noise: float = 0.0  # share of the training labels replaced by wrong ones
 
 
 @dataclass(frozen=True, kw_only=True)

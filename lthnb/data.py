@@ -61,12 +61,45 @@ def ranked(labels: Tensor, seed: int | None) -> Tensor:
     return torch.stack([row[:smallest] for row in rows], 1)[:, order].flatten()
 
 
+def long_tailed(labels: Tensor, factor: float, seed: int, classes: tuple[str, ...]) -> Tensor:
+    """Cut a pool to an exponential long tail: class c of C keeps int(largest * factor ** (c / (C - 1))).
+
+    Which images a class keeps is drawn from the seed.
+
+    Raises:
+        ParameterError: a class has fewer images than the tail takes.
+
+    Source: Cui et al. (2019), section 5; the counts are those of the long-tailed CIFAR sets.
+    """
+    sizes, generator = labels.bincount(minlength=len(classes)).tolist(), stream(seed, "subset")
+    chosen = []
+    for label, size in enumerate(sizes):
+        wanted = int(max(sizes) * factor ** (label / (len(classes) - 1)))
+        if not 0 < wanted <= size:
+            raise ParameterError(
+                f"long_tail {factor:g} takes {wanted} images of class {classes[label]!r}, which has {size}"
+            )
+        row = (labels == label).nonzero().flatten()
+        chosen.append(row[torch.randperm(size, generator=generator)][:wanted])
+    return torch.cat(chosen)
+
+
+def noisy(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
+    """Replace ``round(share * len)`` labels by other classes, chosen evenly; drawn from the seed."""
+    generator, wrong = stream(seed, "label_noise"), labels.clone()
+    places = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+    wrong[places] += torch.randint(1, classes, (len(places),), generator=generator)
+    return wrong % classes
+
+
 def count(facts: Facts, config: DataConfig, fraction: float) -> int:
     """Turn a share of the balanced pool, or a number of images, into a number that can be had.
 
     Raises:
         ParameterError: fewer images than classes. Warns when a number asks for more than is left beside val.
     """
+    if config.long_tail:
+        return facts.pool  # the tail has its own counts
     asked = round(fraction * facts.pool) if fraction <= 1 else int(fraction)
     limited = min(facts.pool, config.pool_limit or facts.pool)
     left = limited - _held(limited, len(facts.classes), config)
@@ -80,21 +113,30 @@ def count(facts: Facts, config: DataConfig, fraction: float) -> int:
     if round(least * images) < classes:
         raise ParameterError(
             f"fraction {fraction:g} of {facts.name} gives {images} images, too few for {classes} classes: "
-            f"class {facts.classes[-1]!r} would be empty; ask for {math.ceil(classes / least)} or more"
+            f"some would be empty, say {facts.classes[-1]!r}; ask for {math.ceil(classes / least)} or more"
         )
     return images
 
 
 def _held(pool: int, classes: int, config: DataConfig) -> int:
     """Number of pool images set aside as val: a tenth, class-balanced."""
-    return 0 if config.split == "refit" else min(pool // 10, config.val_limit) // classes * classes
+    return (
+        0
+        if config.split == "refit" or config.long_tail
+        else min(pool // 10, config.val_limit) // classes * classes
+    )
 
 
 def _indices(source: Source, config: DataConfig, seed: int, choosing: bool) -> tuple[Tensor, Tensor, Tensor]:
-    pool = ranked(source.labels["train"], seed)[: config.pool_limit or None]
+    if config.long_tail:
+        pool = long_tailed(source.labels["train"], config.long_tail, seed, source.facts.classes)
+    else:
+        pool = ranked(source.labels["train"], seed)[: config.pool_limit or None]
     held = _held(len(pool), len(source.facts.classes), config)
-    train, val = pool[held : held + config.images], pool[:held]
-    if choosing:
+    train, val = pool[held:] if config.long_tail else pool[held : held + config.images], pool[:held]
+    if choosing and source.published and len(train) == len(pool):
+        train, val = source.published
+    elif choosing:
         cut = round(CHOOSING * len(train))
         train, val = train[:cut], train[cut:]
     test = torch.arange(len(source.labels["test"]))
@@ -116,6 +158,9 @@ def load(source: Source, config: DataConfig, seed: int, device: str = "cpu", cho
 
     train, val, test = _indices(source, config, seed, choosing)
     fit = take("train", train)
+    if config.label_noise:
+        labels = noisy(fit.labels.cpu(), config.label_noise, len(source.facts.classes), seed)
+        fit = Split(fit.images, labels.to(device))
     values = fit.images.float().cpu() / 255
     mean, std = values.mean((0, 2, 3), keepdim=True), values.std((0, 2, 3), keepdim=True)
     std = torch.where(std > 0, std, 1)  # a constant channel stays 0

@@ -100,7 +100,8 @@ def density_by_layer(records: list[Record], ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     layers = list(records[0].prunable)
     kept = [
-        [record.rounds[-1]["kept"][name] / record.prunable[name] for name in layers] for record in records
+        [kept / record.prunable[name] for name, kept in zip(layers, record.rounds[-1]["kept"], strict=True)]
+        for record in records
     ]
     values, places = 100 * np.array(kept), np.arange(len(layers))
     ax.bar(places, values.mean(0), color=TICKET, alpha=0.6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,11 @@ from torch import Tensor
 
 from lthnb.config import UserError
 
+TOPS = ("train", "test", "splits")
+FEW = 2000  # a folder with fewer training images chooses its round on a part of them, and is then run on all
 FORMATS = {"PNG", "JPEG", "WEBP"}
+MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+LARGEST = 224  # pixels; images with longer edges are resized to it when they are read "as stored"
 MOST_PIXELS = 2**26  # an image may unpack to 64 megapixels
 
 
@@ -37,6 +42,7 @@ class Facts:
     channels: int
     side: int  # pixels, as stored
     pool: int  # training images after the cut to the smallest class
+    few: bool = False  # so few that the round is chosen on a part of them and then run on all
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Source:
     labels: dict[str, Tensor]
     read: Callable[[str, Tensor, int], Tensor]
     note: str = ""  # why this set, when it was not asked for by name
+    published: tuple[Tensor, Tensor] | None = None  # training and val images of a published few-shot split
 
 
 def folder(path: Path) -> Source:
@@ -58,16 +65,19 @@ def folder(path: Path) -> Source:
 
     Images are decoded at their first use, all of them, so that a damaged one never goes unnoticed; they are
     cropped to their central square and resized by area. Grey sets keep one channel. ``side`` is that of the
-    smallest image.
+    smallest image, at most 224. Lists ``splits/{train,val,test}*.txt`` of lines CLASS/FILE, if there are any,
+    say which images belong to a published split; names match exactly.
 
     Raises:
         DataError: no images, one class, a class without images, a file that is no image; names the file or
         class.
     """
     files = _archive(path) if path.is_file() else _directory(path)
-    tree = _tree(path, files)
+    lists = _lists(path, files)
+    tree = _tree(path, {name: content for name, content in files.items() if not name.startswith("splits")})
     classes = tuple(sorted(tree["train"]))
     names = {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
+    names = _listed(names, lists)
     labels = {
         split: torch.tensor([classes.index(name.split("/")[1]) for name in names[split]]) for split in names
     }
@@ -78,6 +88,8 @@ def folder(path: Path) -> Source:
         digest.update(f"{name}\n".encode() + hashlib.sha256(content).digest())
         with _opened(name, io.BytesIO(content)) as image:
             shortest, grey = min(shortest, *image.size), grey and image.mode in ("1", "L")
+    for name, lines in lists.items():
+        digest.update("\n".join([name, *lines]).encode())
     decoded: dict[int, dict[str, Tensor]] = {}
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
@@ -87,27 +99,93 @@ def folder(path: Path) -> Source:
         return decoded[side][split][indices]
 
     stem = path.name.removesuffix(path.suffix).removesuffix(".tar") if path.is_file() else path.name
-    name, pool = (
+    pool = int(labels["train"].bincount(minlength=len(classes)).min()) * len(classes)
+    facts = Facts(
         f"folder:{stem}@{digest.hexdigest()[:8]}",
-        int(labels["train"].bincount().min()) * len(classes),
+        digest.hexdigest(),
+        classes,
+        1 if grey else 3,
+        min(shortest, LARGEST),
+        pool,
+        few=pool < FEW or bool(lists),
     )
-    return Source(Facts(name, digest.hexdigest(), classes, 1 if grey else 3, shortest, pool), labels, read)
+    return Source(facts, labels, read, published=_published(names["train"], lists))
+
+
+def _lists(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, list[str]]:
+    """The published split lists by role, each a list of names as in ``files``."""
+    lists: dict[str, list[str]] = {}
+    for name in sorted(files):
+        folder, _, file = name.partition("/")
+        role = next((role for role in ("train", "val", "test") if file.startswith(role)), None)
+        if folder != "splits" or role is None or not file.endswith(".txt"):
+            continue
+        try:
+            lines = _content(files[name]).decode().split("\n")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name} in {path.name} is no list of names: {error}") from error
+        lists[role] = [
+            f"{'test' if role == 'test' else 'train'}/{line.strip()}" for line in lines if line.strip()
+        ]
+        for entry in lists[role]:
+            if not files.get(entry):
+                raise DataError(f"{name} in {path.name} lists {entry}, which is not there")
+    if lists and not {"train", "val"} <= lists.keys():
+        raise DataError(f"{path.name} has split lists for {', '.join(lists)}; train and val are both needed")
+    everything = [name for entries in lists.values() for name in entries]
+    if len(set(everything)) < len(everything):
+        twice = next(name for name in everything if everything.count(name) > 1)
+        raise DataError(f"the split lists of {path.name} name {twice} twice")
+    return lists
+
+
+def _listed(names: dict[str, list[str]], lists: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Only the images that the lists name, in the order of the files."""
+    if not lists:
+        return names
+    wanted = {"train": {*lists["train"], *lists["val"]}, "test": {*lists.get("test", names["test"])}}
+    return {split: [name for name in names[split] if name in wanted[split]] for split in names}
+
+
+def _published(train: list[str], lists: dict[str, list[str]]) -> tuple[Tensor, Tensor] | None:
+    if not lists:
+        return None
+    place = {name: index for index, name in enumerate(train)}
+    first, second = (torch.tensor([place[name] for name in lists[role]]) for role in ("train", "val"))
+    return first, second
 
 
 def _directory(path: Path) -> dict[str, Path | bytes | None]:
-    found = [file for split in ("train", "test") for file in (path / split).rglob("*")]
-    return {file.relative_to(path).as_posix(): None if file.is_dir() else file for file in found}
+    files: dict[str, Path | bytes | None] = {}
+    for top in TOPS:
+        for place, folders, names in os.walk(path / top, followlinks=True):
+            files |= {(Path(place) / name).relative_to(path).as_posix(): None for name in folders}
+            files |= {(Path(place) / name).relative_to(path).as_posix(): Path(place) / name for name in names}
+    return files
+
+
+class _Strict(tarfile.TarInfo):
+    """A header that is cut or damaged is an error; tarfile would take it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 def _archive(path: Path) -> dict[str, Path | bytes | None]:
     """Read an archive as a stream; names begin at ``train`` or ``test``, one folder above them is allowed."""
     files: dict[str, Path | bytes | None] = {}
     try:
-        with tarfile.open(path, "r|*") as archive:
+        with tarfile.open(path, "r|*", tarinfo=_Strict) as archive:
             for member in archive:
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
-                parts = parts[0 if parts[:1] in (["train"], ["test"]) else 1 :]
-                if parts[:1] not in (["train"], ["test"]) or ".." in parts:
+                parts = parts[0 if parts and parts[0] in TOPS else 1 :]
+                if not parts or parts[0] not in TOPS or ".." in parts:
                     continue
                 name = "/".join(parts)
                 if not (member.isdir() or member.isfile()):
@@ -149,7 +227,10 @@ def _tree(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, dict[s
 
 
 def _content(file: Path | bytes | None) -> bytes:
-    return file.read_bytes() if isinstance(file, Path) else file or b""
+    try:
+        return file.read_bytes() if isinstance(file, Path) else file or b""
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _opened(name: str, content: BinaryIO) -> Image.Image:
@@ -157,6 +238,10 @@ def _opened(name: str, content: BinaryIO) -> Image.Image:
         image = Image.open(content, formats=sorted(FORMATS))
     except Exception as error:  # whatever a decoder raises, the file is at fault
         raise DataError(f"{name} is not a PNG, JPEG or WebP image: {error}") from error
+    if image.mode not in MODES:
+        raise DataError(
+            f"{name} has {image.mode} pixels; only 8-bit grey, palette and colour images are read"
+        )
     if image.width * image.height > MOST_PIXELS:
         raise DataError(
             f"{name} would unpack to {image.width} x {image.height} pixels; at most {MOST_PIXELS:,}"

@@ -48,7 +48,7 @@ def complete(words: list[str], now: datetime) -> list[str]:
         or {"--help-notebook", "--help"} & {*words}
     ):
         return words
-    output = ROOT / "runs" / f"{Path(found[0]).stem}-{now:%Y%m%d-%H%M%S}.ipynb"
+    output = ROOT / "runs" / f"{Path(found[0]).stem}-{now:%Y%m%d-%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(exist_ok=True)
     place = words.index(found[0]) + 1
     return [*words[:place], str(output), "--log-output", "--no-progress-bar", *words[place:]]
@@ -71,6 +71,6 @@ class Papermill:
 
 if "papermill" in sys.modules and os.environ.get("LTHNB_HOST") != "book":
     os.environ["LTHNB_HOST"] = "papermill"
-    if Path(sys.argv[0]).stem == "papermill" or Path(sys.argv[0]).parent.name == "papermill":
+    if Path(sys.argv[0]).stem == "papermill" or sys.orig_argv[1:3] == ["-m", "papermill"]:
         sys.argv[1:] = complete(sys.argv[1:], datetime.now())
     logging.getLogger("papermill").addFilter(wanted)

@@ -11,7 +11,7 @@ from typing import Any
 from lthnb import config
 from lthnb.config import ParameterError, Rule, did_you_mean, one_of, whole
 
-DATASETS = ("auto", "glyphs")  # and folder:PATH
+DATASETS = tuple("auto glyphs digits cifar10 cifar100 fashion_mnist eurosat isic".split())  # and folder:PATH
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
 PAGE_RULES = config.RULES | {
     "dataset": Rule(
@@ -57,32 +57,35 @@ def assigned(cell: str) -> dict[str, Any]:
 def check(namespace: dict[str, Any]) -> SimpleNamespace:
     """Check the parameters of the notebook whose ``globals()`` are given; return them by name.
 
-    The page's own cell is the first one run that assigns all ``SHARED`` names; what papermill injects begins
-    with ``# Parameters``. A parameter whose default is None may stay None: the profile decides.
+    The page's own cell is the one last run that assigns all ``SHARED`` names; what papermill injects follows
+    it and begins with ``# Parameters``. Parameters that a profile decides may be None.
 
     Raises:
         ParameterError: an unknown name, a wrong type, a value out of range; with what is allowed.
         DataMissing: the folder or archive of ``dataset`` is not there.
     """
     history = [(cell.startswith("# Parameters"), assigned(cell)) for cell in namespace["In"]]
-    cells = [names for injected, names in history if injected or names.keys() >= SHARED]
-    declared = cells[0]
+    places = [i for i, (injected, names) in enumerate(history) if names.keys() >= SHARED and not injected]
+    declared = history[places[-1]][1]
+    cells = [declared, *(names for injected, names in history[places[-1] :] if injected)]
     for name in [name for cell in cells for name in cell]:
         if name not in declared or name not in PAGE_RULES:
             known = [name for name in declared if name in PAGE_RULES]
             hint = did_you_mean(name, known) or f"; this page knows {', '.join(known)}"
             raise ParameterError(f"{name} is not a parameter of this page, got {namespace.get(name)!r}{hint}")
-    page = SimpleNamespace()
+    page = SimpleNamespace(given={})
     for name, default in declared.items():
         value = namespace[name]
-        keep = value is None and default is None
-        setattr(page, name, None if keep else PAGE_RULES[name].check(name, value))
+        undecided = value is None and name in config.RULES
+        setattr(page, name, None if undecided else PAGE_RULES[name].check(name, value))
+        if value != default:
+            page.given[name] = value
     if page.dataset.startswith("folder:"):
         config.find(page.dataset.removeprefix("folder:"), page.data_root)
     profile = config.PROFILES["demo" if page.profile == "auto" else page.profile]
     config.RunConfig.of(**profile).replace(**overrides(page))  # combinations too
     if host() == "book":
-        page.train = False
+        page.train, page.seeds = False, max(page.seeds, 6)
     return page
 
 

@@ -7,13 +7,16 @@ import hashlib
 import json
 import os
 import platform
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lthnb.config import ROOT, RunConfig, UserError
-from lthnb.store import write
+from lthnb.parameters import host
+from lthnb.store import UNSEALED, Damaged, seal, write
+from lthnb.store import read as read_sealed
 
 SCHEMA = 1
 SPLITS = ("train", "val", "test")
@@ -23,16 +26,12 @@ class MissingRun(UserError, FileNotFoundError):
     """A run that a page needs was never made."""
 
 
-class RecordDamaged(UserError, ValueError):
-    """A file among the records is not a record."""
-
-
 @dataclass(frozen=True)
 class Record:
     """One run. ``rounds`` holds a row per round.
 
-    A row: ``round``, ``kept`` {layer: weights}, ``correct`` and ``total`` {split: images}, ``loss``,
-    ``seconds`` {train, evaluate}, ``curve`` {loss: [per epoch], correct: [{epochs, split: images}]}.
+    A row: ``round``, ``kept`` [weights of each prunable layer], ``correct`` and ``total`` {split: images},
+    ``loss``, ``seconds`` {train, evaluate}, ``curve`` {loss: [epochs], correct: [{epochs, split: images}]}.
     """
 
     config: RunConfig
@@ -52,17 +51,17 @@ class Record:
     @property
     def density(self) -> list[float]:
         """Fraction of the prunable weights that each round was trained with."""
-        return [sum(row["kept"].values()) / sum(self.prunable.values()) for row in self.rounds]
+        return [sum(row["kept"]) / sum(self.prunable.values()) for row in self.rounds]
 
     def to_json(self) -> bytes:
-        document = {"schema": SCHEMA, "key": self.config.key, **dataclasses.asdict(self)}
-        return (json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        document = {"schema": SCHEMA, "seal": UNSEALED, "key": self.config.key, **dataclasses.asdict(self)}
+        return seal((json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Record:
         """Rebuild a record; unknown fields are refused, a newer schema too."""
         document = json.loads(text)
-        schema, key = document.pop("schema"), document.pop("key")
+        schema, key, _ = document.pop("schema"), document.pop("key"), document.pop("seal")
         if schema != SCHEMA:
             raise ValueError(f"schema {schema} is not {SCHEMA}, the one this version reads")
         record = cls(**{**document, "config": RunConfig.from_dict(document["config"])})
@@ -72,8 +71,13 @@ class Record:
 
 
 def folders(runs: str = "") -> list[Path]:
-    """Where records are read: ``runs``, or runs/ and then book/runs/. The first is written to."""
-    return [Path(runs)] if runs else [ROOT / "runs", ROOT / "book" / "runs"]
+    """Where records are read: ``runs``, or runs/ and then book/runs/; the first is written to.
+
+    Relative paths begin at the repository. A book build sees the published records only.
+    """
+    if runs:
+        return [ROOT / Path(runs).expanduser()]
+    return [ROOT / "book" / "runs"] if host() == "book" else [ROOT / "runs", ROOT / "book" / "runs"]
 
 
 def shown(path: Path) -> str:
@@ -89,11 +93,12 @@ def save(record: Record, runs: str = "") -> Path:
 
 
 def read(path: Path) -> Record:
-    """Read one file; raise ``RecordDamaged`` when it is no record."""
+    """Read one file; raise ``Damaged`` when its hash is wrong or it is no record."""
+    content = read_sealed(path)
     try:
-        return Record.from_json(path.read_bytes())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RecordDamaged(f"{path.name} is not a record: {error}; remove it to run it again") from error
+        return Record.from_json(content)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{path.name} is no record: {error}; remove it to run it again") from error
 
 
 def locate(config: RunConfig, runs: str = "") -> Path:
@@ -105,35 +110,35 @@ def locate(config: RunConfig, runs: str = "") -> Path:
 
 
 def load(config: RunConfig, runs: str = "") -> Record:
-    """Read the record of ``config``; raise ``MissingRun`` or ``RecordDamaged``."""
+    """Read the record of ``config``; raise ``MissingRun`` or ``Damaged``."""
     return read(locate(config, runs))
 
 
 def load_all(runs: str = "") -> list[Record]:
     """Read every record at hand, in the order of their keys."""
     paths = {path.name: path for folder in reversed(folders(runs)) for path in folder.glob("*.json")}
-    return [read(paths[name]) for name in sorted(paths) if name.count(".") == 1]
+    return [read(paths[name]) for name in sorted(paths) if re.fullmatch(r"[0-9a-f]{16}\.json", name)]
 
 
-def made(device: str, precision: str, seconds: float) -> dict[str, Any]:
-    """Tell who made a record: device, versions, code and date; never a path, a host or a user."""
+def fingerprint(device: str, precision: str) -> dict[str, Any]:
+    """What decides the last bits of a run; never a path, a host or a user."""
     import numpy
     import torch
 
-    on_gpu = device.startswith("cuda")
+    name = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    if device.startswith("cuda"):
+        name = f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    return {"device": name, "precision": precision, "threads": torch.get_num_threads(), "versions": versions}
+
+
+def made(device: str, precision: str, seconds: float, exact: bool = True) -> dict[str, Any]:
+    """Tell who made a record; ``exact`` is False when it was resumed on another machine or setting."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "lthnb").glob("*.py"))))
     return {
-        "device": torch.cuda.get_device_name(device)
-        if on_gpu
-        else f"cpu {torch.backends.cpu.get_cpu_capability()}",
-        "precision": precision,
-        "threads": torch.get_num_threads(),
+        **fingerprint(device, precision),
         "cores": os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-        },
+        "exact": exact,
         "code": code.hexdigest()[:16],
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),

@@ -1,121 +1,177 @@
-"""The data sets by name; among them ``glyphs``, rendered digits for machines without images."""
+"""The data sets by name."""
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+import gzip
 import hashlib
-import random
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
-from lthnb.config import DataMissing, find
-from lthnb.folders import Facts, Source, folder, square
+from lthnb.config import DataMissing, data_root, find
+from lthnb.folders import DataError, Facts, Source, folder, square
+from lthnb.glyphs import glyphs
+from lthnb.parameters import host
 
-CANVAS = 64  # pixels a digit is drawn on before it is warped
-FONTS = (
-    "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSerif DejaVuSerif-Italic DejaVuSansMono "
-    "STIXGeneral STIXGeneralBolIta cmr10 cmss10 cmb10"
-).split()
-UNSEEN = "DejaVuSerif-Bold DejaVuSansMono-Oblique STIXGeneralItalic cmtt10".split()  # of the shifted split
-HARDEST = 0.9  # tuned so that a dense demo run on 500 images scores 40-70 %
-SIZES = {"train": 50_000, "test": 10_000, "shifted": 10_000}
+TORCHVISION = {"cifar10": ("CIFAR10", "cifar-10-batches-py"), "cifar100": ("CIFAR100", "cifar-100-python")}
+FEW_SHOT = {"eurosat": "eurosat_rgb", "isic": "isic2018_224"}  # folder or archive with published split lists
+CONNECT, DOWNLOAD = 5, 180  # seconds
 
 
-def open_source(dataset: str, data_root: str = "") -> Source:
-    """Open a data set: ``auto``, ``glyphs`` or ``folder:PATH``.
+def open_source(dataset: str, root: str = "") -> Source:
+    """Open a data set by its name, ``auto`` or ``folder:PATH``.
+
+    ``auto`` is CIFAR-10 where it lies under the data root or can be had by one download, else ``glyphs``.
 
     Raises:
-        DataMissing: the path is neither under the data root nor in the repository.
-        DataError: what is there is not a data set; names the file or class.
+        DataMissing: the set is not there; says where it was looked for and how to get it.
+        DataError: what is there is damaged or no data set; names the file or class.
     """
     if dataset.startswith("folder:"):
-        return folder(find(dataset.removeprefix("folder:"), data_root))
-    note = "no real images were named: these are rendered digits" if dataset == "auto" else ""
-    return glyphs(note)
+        return folder(find(dataset.removeprefix("folder:"), root))
+    if dataset in FEW_SHOT:
+        return _few_shot(dataset, root)
+    return {
+        "auto": _auto,
+        "digits": _digits,
+        "glyphs": lambda _: glyphs(),
+        "fashion_mnist": _fashion_mnist,
+    }.get(dataset, lambda root: _cifar(dataset, root))(root)
 
 
-def glyphs(note: str = "") -> Source:
-    """Rendered digits, 32x32 RGB: 50,000 train, 10,000 test and 10,000 shifted images, made when read."""
-    labels = {split: torch.arange(number) % 10 for split, number in SIZES.items()}
+def _auto(root: str) -> Source:
+    try:
+        return _cifar("cifar10", root)
+    except DataMissing:
+        if host() == "book" or os.environ.get("LTHNB_OFFLINE"):
+            reason = "no download is tried here"
+        else:
+            reason = _download("CIFAR10", data_root(root))
+    if not reason:
+        return _cifar("cifar10", root)
+    return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {reason}")
 
-    @functools.cache  # the test images are the same for every seed
-    def all_of(split: str, side: int) -> Tensor:
-        return _render(split, range(SIZES[split]), side)
+
+def _download(kind: str, root: Path) -> str:
+    """Try one download within the limits; return what went wrong, or nothing."""
+    from torchvision import datasets
+
+    try:
+        urllib.request.urlopen(getattr(datasets, kind).url, timeout=CONNECT).close()
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as target:
+            code = f"import torchvision; torchvision.datasets.{kind}({target!r}, download=True)"
+            subprocess.run([sys.executable, "-c", code], timeout=DOWNLOAD, check=True, capture_output=True)
+            folder = TORCHVISION[kind.lower()][1]
+            (Path(target) / folder).rename(root / folder)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"it could not be downloaded ({type(error).__name__})"
+    return ""
+
+
+def _cifar(name: str, root: str) -> Source:
+    """CIFAR-10 and CIFAR-100 as torchvision reads them, after it has checked their MD5."""
+    kind, folder = TORCHVISION[name]
+    place = _present(name, kind, folder, root)
+    from torchvision import datasets
+
+    try:
+        parts = {split: getattr(datasets, kind)(place, train=split == "train") for split in ("train", "test")}
+    except (RuntimeError, OSError) as error:
+        raise DataError(f"{folder} is damaged: {error}; remove it and get it again") from error
+    images = {split: torch.from_numpy(part.data).permute(0, 3, 1, 2) for split, part in parts.items()}
+    labels = {split: torch.tensor(part.targets) for split, part in parts.items()}
+    return arrays(name, images, labels, tuple(parts["train"].classes))
+
+
+def _fashion_mnist(root: str) -> Source:
+    """Fashion-MNIST from torchvision's four .gz files, after their MD5 has been checked."""
+    place = _present("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", root) / "FashionMNIST" / "raw"
+    from torchvision import datasets
+
+    values = {}
+    for name, md5 in datasets.FashionMNIST.resources:
+        content = (place / name).read_bytes() if (place / name).exists() else b""
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise DataError(
+                f"FashionMNIST/raw/{name} is missing or damaged; remove the folder and get it again"
+            )
+        raw = np.frombuffer(gzip.decompress(content), np.uint8)
+        values[name] = raw[16:].reshape(-1, 1, 28, 28) if "images" in name else raw[8:]
+    stems = {"train": "train", "test": "t10k"}
+    images = {split: torch.tensor(values[f"{stem}-images-idx3-ubyte.gz"]) for split, stem in stems.items()}
+    labels = {
+        split: torch.tensor(values[f"{stem}-labels-idx1-ubyte.gz"]).long() for split, stem in stems.items()
+    }
+    return arrays("fashion_mnist", images, labels, tuple(datasets.FashionMNIST.classes))
+
+
+def _present(name: str, kind: str, folder: str, root: str) -> Path:
+    if (data_root(root) / folder).exists():
+        return data_root(root)
+    code = f"import torchvision; torchvision.datasets.{kind}('data', download=True)"
+    raise DataMissing(f'{name}: {folder} is not under {data_root(root)}; get it with: python -c "{code}"')
+
+
+def _digits(root: str) -> Source:
+    """Handwritten digits of scikit-learn's wheel, 8x8 grey; every third of a class is a test image."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = torch.from_numpy(np.rint(found.images * 255 / 16).astype(np.uint8)).unsqueeze(1)
+    labels = torch.from_numpy(found.target).long()
+    rank = torch.stack([labels == label for label in range(10)]).cumsum(1)[labels, torch.arange(len(labels))]
+    parts = {"train": rank % 3 != 0, "test": rank % 3 == 0}
+    return arrays(
+        "digits",
+        {split: images[chosen] for split, chosen in parts.items()},
+        {split: labels[chosen] for split, chosen in parts.items()},
+        tuple("0123456789"),
+    )
+
+
+def _few_shot(name: str, root: str) -> Source:
+    """EuroSAT or ISIC with the published lists of training, validation and test images."""
+    stem = FEW_SHOT[name]
+    for suffix in ("", ".tar", ".tar.gz", ".tar.xz"):
+        path = data_root(root) / f"{stem}{suffix}"
+        if path.exists():
+            source = folder(path)
+            if source.published is None:
+                raise DataError(f"{path.name} has no splits/train*.txt and splits/val*.txt")
+            return dataclasses.replace(source, facts=dataclasses.replace(source.facts, name=name))
+    raise DataMissing(
+        f"{name}: neither a folder nor a tar archive {stem} is under {data_root(root)}; "
+        "it holds train/CLASS/*, test/CLASS/* and the published lists splits/train*.txt, val*.txt, test*.txt"
+    )
+
+
+def arrays(
+    name: str, images: dict[str, Tensor], labels: dict[str, Tensor], classes: tuple[str, ...]
+) -> Source:
+    """A source of images that lie in memory, (N, C, side, side) uint8 per split."""
+    digest = hashlib.sha256()
+    for split in ("train", "test"):
+        digest.update(images[split].contiguous().numpy().tobytes() + labels[split].numpy().tobytes())
+    _, channels, native, _ = images["train"].shape
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
-        return all_of(split, side) if len(indices) == SIZES[split] else _render(split, indices.tolist(), side)
+        chosen = images[split][indices]
+        if side == native:
+            return chosen
+        mode = "L" if channels == 1 else "RGB"
+        pixels = (np.ascontiguousarray(image.permute(1, 2, 0).numpy().squeeze()) for image in chosen)
+        small = np.stack([np.asarray(square(Image.fromarray(each, mode), side)) for each in pixels])
+        return torch.from_numpy(small).reshape(len(indices), side, side, channels).permute(0, 3, 1, 2)
 
-    sample = b"".join(_render(split, range(20), 32).numpy().tobytes() for split in SIZES)
-    facts = Facts("glyphs", hashlib.sha256(sample).hexdigest(), tuple("0123456789"), 3, 32, SIZES["train"])
-    return Source(facts, labels, read, note)
-
-
-def _render(split: str, indices: range | list[int], side: int) -> Tensor:
-    images = np.empty((len(indices), side, side, 3), np.uint8)
-    for position, index in enumerate(indices):
-        images[position] = np.asarray(square(glyph(split, index), side))
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-
-def glyph(split: str, index: int) -> Image.Image:
-    """Draw one 32x32 image, a function of ``split`` and ``index`` alone; the digit is ``index % 10``.
-
-    A bright digit on dark, uneven ground. The harder the image, the smaller, fainter and more warped the
-    digit and the more pieces of other digits, strokes and noise around it.
-    """
-    draw = random.Random(f"glyphs/{split}/{index}")
-    shifted, hard = split == "shifted", draw.uniform(0, HARDEST)
-    ground = [draw.randrange(20, 120) for _ in range(3)]
-    ink = [channel + 130 - round(90 * hard) + draw.randrange(-20, 21) for channel in ground]
-    image = _patches(draw, ground, 8 if shifted else 3, 40)
-    for _ in range(round(4 * hard)):  # pieces of other digits, near the border
-        piece = _warped(draw, shifted, draw.randrange(10), 0.7, hard, away=True)
-        image.paste(_patches(draw, ink, 2, 40), (0, 0), piece)
-    pen = ImageDraw.Draw(image)
-    for _ in range(round(3 * hard)):
-        pen.line([draw.uniform(-4, 36) for _ in range(4)], fill=tuple(ink), width=1)
-    digit = _warped(draw, shifted, index % 10, draw.uniform(1.1, 1.3) - 0.4 * hard, hard)
-    image.paste(_patches(draw, ink, 2, 40), (0, 0), digit)
-    noise = np.frombuffer(draw.randbytes(32 * 32 * 3), np.uint8).reshape(32, 32, 3).astype(np.int16) - 128
-    noisy = np.asarray(image, np.int16) + noise * round(60 * hard) // 128
-    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-
-
-def _patches(draw: random.Random, colour: list[int], cells: int, spread: int) -> Image.Image:
-    """A ground of ``colour``, uneven by ``spread``: ``cells`` x ``cells`` random patches, blended."""
-    values = [channel + draw.randint(-spread, spread) for _ in range(cells * cells) for channel in colour]
-    patches = np.array(values).clip(0, 255).astype(np.uint8).reshape(cells, cells, 3)
-    return Image.fromarray(patches).resize((32, 32), Image.Resampling.BICUBIC)
-
-
-def _warped(
-    draw: random.Random, shifted: bool, digit: int, scale: float, hard: float, away: bool = False
-) -> Image.Image:
-    """Return the opacity (32, 32) of a digit seen through a random quadrilateral; ``away``: at the border."""
-    face = _face(draw.choice(UNSEEN if shifted else FONTS), digit)
-    half, turn, jitter = CANVAS / 2 / scale, draw.uniform(-0.4, 0.4) * hard, 0.35 * hard
-    distance = (draw.uniform(0.35, 0.6) if away else draw.uniform(0, 0.15) * hard) * CANVAS / scale
-    x, y = draw.choice(((-1, draw.uniform(-1, 1)), (1, draw.uniform(-1, 1)), (0, -1), (0, 1)))
-    x, y = CANVAS / 2 + distance * x, CANVAS / 2 + distance * y
-    corners = []
-    for across, down in ((-1, -1), (-1, 1), (1, 1), (1, -1)):
-        across, down = across + draw.uniform(-jitter, jitter), down + draw.uniform(-jitter, jitter)
-        corners += [x + half * (across - turn * down), y + half * (down + turn * across)]
-    return face.transform((32, 32), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
-
-
-@functools.cache
-def _face(font: str, digit: int) -> Image.Image:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise DataMissing("glyphs are drawn with the fonts of matplotlib, which is not installed") from error
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf"
-    image = Image.new("L", (CANVAS, CANVAS))
-    where = (CANVAS // 2, CANVAS // 2)
-    ImageDraw.Draw(image).text(where, str(digit), 255, ImageFont.truetype(path, 60), anchor="mm")
-    return image
+    pool = int(labels["train"].bincount().min()) * len(classes)
+    return Source(Facts(name, digest.hexdigest(), classes, channels, native, pool), labels, read)

@@ -1,26 +1,152 @@
-"""The one way to write a file: whole or not at all."""
+"""The one way to write, seal, check and lock a file of ours.
+
+A sealed file carries the SHA-256 of all its other bytes as ``"seal":"<64 hex digits>"``: in the JSON of a
+record, in the header of a safetensors file. So it can be copied alone, and nothing is parsed before its hash
+agrees.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import os
+import re
 import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from lthnb.config import UserError
+
+UNSEALED = "0" * 64  # what a writer puts where the seal will stand
+SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Damaged(UserError, ValueError):
+    """A file is not what was written; the message names it and what was expected and found."""
+
+
+class DiskFull(UserError, OSError):
+    """No room for a file; what was on disk before is whole."""
+
+
+class RunBusy(UserError, BlockingIOError):
+    """Another process runs the same run."""
+
+
+class NotWritable(UserError, OSError):
+    """A folder of runs cannot be made or written to."""
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path``; a reader, or a crash at any point, meets the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put ``content`` at ``path``; a reader, or a crash at any point, meets the old file or the new one.
+
+    Raises:
+        DiskFull: names the file, its size and the room that is left; no temporary file stays.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            room = shutil.disk_usage(path.parent).free
+            raise DiskFull(
+                f"no room for {path} ({len(content):,} bytes, {room:,} free); "
+                "make room and run the same command again, it goes on from the last checkpoint"
+            ) from error
+        raise NotWritable(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
+
+
+def seal(content: bytes) -> bytes:
+    """Fill in the seal of a file that says ``"seal":"000..."`` once."""
+    match = SEAL.search(content)
+    if match is None or match[1] != UNSEALED.encode():
+        raise ValueError("content has no open seal")
+    return content[: match.start(1)] + hashlib.sha256(content).hexdigest().encode() + content[match.end(1) :]
+
+
+def read(path: Path) -> bytes:
+    """Return a sealed file's bytes; raise ``Damaged`` unless they are those that were sealed."""
+    content = path.read_bytes()
+    match = SEAL.search(content)
+    if match is None:
+        raise Damaged(f"{path.name} is damaged: it has no seal")
+    opened = content[: match.start(1)] + UNSEALED.encode() + content[match.end(1) :]
+    if (found := hashlib.sha256(opened).hexdigest()) != match[1].decode():
+        raise Damaged(
+            f"{path.name} is damaged: SHA-256 {match[1].decode()[:16]} expected, {found[:16]} found"
+        )
+    return content
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed writers left behind; only for the holder of the folder's lock."""
+    for left in folder.glob(".*.????????"):
+        left.unlink(missing_ok=True)
+
+
+@contextmanager
+def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
+    """Hold a run's folder for this process; the kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunBusy: another process holds it for ``wait`` seconds (a killed papermill's kernel lives on for 3).
+        NotWritable: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise NotWritable(
+            f"cannot write to {folder}: {error.strerror}; pass another folder as runs"
+        ) from error
+    with file:
+        until = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
+                    raise RunBusy(
+                        f"{folder.name} is being run by process {holder}; wait for it or stop it"
+                    ) from error
+                time.sleep(0.1)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process holds a run's folder now."""
+    try:
+        with (folder / "lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

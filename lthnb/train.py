@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,10 @@ State = dict[str, Tensor]
 
 
 class Diverged(UserError, ArithmeticError):
-    """The loss or a weight is no longer finite."""
+    """A loss, gradient or weight is no longer finite; nothing of that epoch is kept."""
 
 
-class Ticker(Protocol):
-    def advance(self, label: str) -> None: ...
+ADVICE = "the state of the epoch before is kept; the learning rate may be too high"
 
 
 @dataclass
@@ -35,6 +34,15 @@ class Trained:
     correct: dict[int, dict[str, int]] = field(default_factory=dict)  # epochs done -> right answers per split
     kept: State = field(default_factory=dict)  # the state after ``keep_at`` epochs
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+
+
+@dataclass
+class Resume:
+    """Where an interrupted training goes on: the model already holds its weights."""
+
+    epoch: int  # epochs done
+    momentum: State
+    trained: Trained
 
 
 def cosine(config: TrainConfig, epoch: int) -> float:
@@ -60,6 +68,12 @@ def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     )
 
 
+def momentum(model: nn.Module, sgd: torch.optim.SGD) -> State:
+    """Return the momentum of every parameter that has one, by name; the tensors are live."""
+    named = {name: sgd.state[value].get("momentum_buffer") for name, value in model.named_parameters()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
 def train(
     model: nn.Module,
     masks: Masks,
@@ -71,8 +85,8 @@ def train(
     stop: int | None = None,
     keep_at: int | None = None,
     precision: str = "fp32",
-    progress: Ticker | None = None,
-    label: str = "",
+    resume: Resume | None = None,
+    after: Callable[[int, torch.optim.SGD, Trained], None] | None = None,
 ) -> Trained:
     """Train ``model`` in place with fresh momentum; pruned weights are exactly +0.0 after every step.
 
@@ -82,29 +96,34 @@ def train(
         stop: epochs done at the end; ``config.epochs`` if not given.
         keep_at: number of epochs done when a copy of the state is kept.
         precision: ``fp32``, or ``bf16`` for forward and backward passes (weights stay in fp32).
+        resume: takes the place of ``start`` and of fresh momentum.
+        after: called at the end of every epoch with the number done.
 
     Raises:
-        Diverged: the loss of an epoch is not finite.
+        Diverged: loss, gradient or weights are not finite.
     """
-    pruned, result = dropped(masks), Trained()
+    pruned, sgd = dropped(masks), optimiser(model, config)
     zero_(prunable(model), pruned)
-    sgd = optimiser(model, config)
-    stop = config.epochs if stop is None else stop
-    for epoch in range(start, stop):
-        if epoch == keep_at:
+    result, stop = Trained(), config.epochs if stop is None else stop
+    if resume:
+        result, start = resume.trained, resume.epoch
+        for name, value in model.named_parameters():
+            if name in resume.momentum:
+                sgd.state[value]["momentum_buffer"] = torch.empty_like(value).copy_(resume.momentum[name])
+    for epoch in range(start, stop + 1):
+        if epoch == keep_at and not result.kept:
             result.kept = copy(model)
+        if epoch == stop:
+            return result
         began = time.perf_counter()
         result.losses.append(_epoch(model, pruned, sgd, data, config, seed, epoch, precision))
         trained = time.perf_counter()
         if epoch >= stop - config.evaluate_last:
-            splits = data.splits.items()
-            result.correct[epoch + 1] = {name: correct(model, data, split) for name, split in splits}
+            result.correct[epoch + 1] = evaluate(model, data)
         result.seconds["train"] += trained - began
         result.seconds["evaluate"] += time.perf_counter() - trained
-        if progress:
-            progress.advance(f"{label}, epoch {epoch + 1} of {stop}")
-    if keep_at == stop:
-        result.kept = copy(model)
+        if after:
+            after(epoch + 1, sgd, result)
     return result
 
 
@@ -118,27 +137,30 @@ def _epoch(
     epoch: int,
     precision: str,
 ) -> float:
-    """Train on every image once; return the mean loss. Waits for the device at its end only."""
-    device, weights = data.train.labels.device, prunable(model)
+    """Train on every image once; return the mean loss. A GPU is waited for at the end only."""
+    device, weights, parameters = data.train.labels.device, prunable(model), list(model.parameters())
     for group in sgd.param_groups:
         group["lr"] = cosine(config, epoch)
     model.train()
     images = augment(data.train.images, config.augment, stream(seed, "augment", epoch))
-    total = torch.zeros((), device=device)
-    for batch in order(len(images), config.batch_size, stream(seed, "order", epoch)):
+    total, sound = torch.zeros((), device=device), torch.ones((), dtype=torch.bool, device=device)
+    for step, batch in enumerate(order(len(images), config.batch_size, stream(seed, "order", epoch))):
         batch = batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits = model(data.normalise(images[batch]))
         loss = F.cross_entropy(logits.float(), data.train.labels[batch])
         sgd.zero_grad(set_to_none=True)
         loss.backward()
+        sound &= (loss.detach() + nn.utils.get_total_norm([value.grad for value in parameters])).isfinite()
+        if device.type == "cpu" and not sound:
+            raise Diverged(f"epoch {epoch}, step {step}: loss or gradient is not finite, {ADVICE}")
         sgd.step()
         zero_(weights, pruned)  # momentum and decay would revive them
         total += loss.detach() * len(batch)
-    mean = total.item() / len(images)
-    if not math.isfinite(mean):
-        raise Diverged(f"the loss is {mean} in epoch {epoch}; try a smaller lr than {config.lr:g}")
-    return mean
+    floats = [value for value in model.state_dict().values() if value.is_floating_point()]
+    if not (sound & torch.stack([value.isfinite().all() for value in floats]).all()):
+        raise Diverged(f"epoch {epoch}: a loss, gradient or weight is not finite, {ADVICE}")
+    return total.item() / len(images)
 
 
 def copy(model: nn.Module) -> State:
@@ -152,6 +174,11 @@ def predict(model: nn.Module, data: Data, images: Tensor) -> Tensor:
     model.eval()
     size = 2000 if images.is_cuda else 100  # a CPU is fastest where a batch fits its cache
     return torch.cat([model(data.normalise(batch)) for batch in images.split(size)])
+
+
+def evaluate(model: nn.Module, data: Data) -> dict[str, int]:
+    """Count the right answers on every split."""
+    return {name: correct(model, data, split) for name, split in data.splits.items()}
 
 
 def correct(model: nn.Module, data: Data, split: Split) -> int:

@@ -11,15 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from lthnb import folders, sets
+from lthnb import folders
+from lthnb import glyphs as rendered
 
 torch.set_num_threads(1)
 os.environ.pop("LTHNB_HOST", None)
+os.environ["LTHNB_OFFLINE"] = "1"  # no download is ever tried in a test
 
 
 @pytest.fixture(scope="session")
 def glyphs():
-    return sets.glyphs()
+    return rendered.glyphs()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ def record(test, val=None, seed=0, sha256="aa", kept=None, **config):
     rows = [
         {
             "round": index,
-            "kept": {"stem.0.weight": (kept or [1000 // 2**i for i in range(len(test))])[index]},
+            "kept": [(kept or [1000 // 2**i for i in range(len(test))])[index]],
             "correct": {"train": 500, "val": round(100 * val[index]), "test": round(1000 * test[index])},
             "total": {"train": 500, "val": 100, "test": 1000},
             "loss": 0.5,

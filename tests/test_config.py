@@ -13,6 +13,29 @@ def test_keys_of_released_configurations_never_change():
     assert RunConfig.of(name="folder:pets@01234567", images=90, split="refit").key == "24671d0ad337d4a1"
 
 
+def test_defaults_and_profiles_are_those_of_the_design():
+    assert dataclasses.asdict(RunConfig()) == {
+        "data": {
+            "name": "cifar10", "images": 500, "side": 0, "pool_limit": 0, "val_limit": 5000, "test_limit": 0,
+            "split": "holdout", "long_tail": 0.0, "label_noise": 0.0,
+        },
+        "network": {"model": "resnet18", "width": 64, "init": "pytorch"},
+        "train": {
+            "epochs": 200, "batch_size": 100, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005,
+            "augment": "base", "evaluate_last": 1,
+        },
+        "prune": {"rounds": 19, "rate": 0.2, "rewind_epoch": 2, "rewind": "corrected"},
+        "seed": 0,
+    }  # fmt: skip
+    shared = {"side": 16, "rate": 0.488, "rewind_epoch": 1, "batch_size": 50}
+    limits = {"pool_limit": 2000, "val_limit": 200, "test_limit": 200}
+    assert {
+        "smoke": shared | limits | {"model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
+        "demo": shared | {"width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
+        "paper": {},
+    } == config.PROFILES
+
+
 def test_a_new_field_with_its_default_leaves_the_key_alone():
     assert config._changed(
         {"train": {"lr": 1, "new": 0}, "seed": 0}, {"train": {"lr": 2, "new": 0}, "seed": 0}
@@ -22,7 +45,7 @@ def test_a_new_field_with_its_default_leaves_the_key_alone():
 def test_the_key_changes_with_every_field():
     other = {"name": "glyphs", "split": "refit", "model": "resnet10", "init": "torchvision"}
     other |= {"augment": "none", "rewind": "as_released", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1}
-    other |= {"rate": 0.5}
+    other |= {"rate": 0.5, "long_tail": 0.1, "label_noise": 0.2}
     keys = {RunConfig().key}
     flat = {
         name: value

@@ -88,7 +88,8 @@ def test_a_fraction_that_leaves_a_class_empty_names_it(image_folder):
     source = opened(image_folder({"cat": 30, "dog": 30}))
 
     with pytest.raises(
-        ParameterError, match=r"fraction 0.02 of folder:pets@\w+ gives 1 images.*class 'dog'.*ask for 2 "
+        ParameterError,
+        match=r"fraction 0.02 of folder:pets@\w+ gives 1 .*some would be empty, say 'dog'; ask for 2 ",
     ):
         data.count(source.facts, config(name=source.facts.name), 0.02)
     with pytest.raises(ParameterError, match="ask for 5 or more"):
@@ -131,3 +132,60 @@ def test_the_test_split_is_made_in_one_place_only():
 def test_data_is_frozen(glyphs):
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.load(glyphs, config(images=20), 0).test = None
+
+
+@pytest.mark.parametrize(("factor", "total"), [(0.1, 19_573), (0.02, 12_608), (0.01, 10_847)])
+def test_long_tails_have_the_published_counts(factor, total):
+    labels = torch.arange(100).repeat_interleave(500)
+
+    chosen = data.long_tailed(labels, factor, 0, tuple(map(str, range(100))))
+
+    counts = labels[chosen].bincount().tolist()
+    assert len(chosen) == len(set(chosen.tolist())) == total
+    assert (counts[0], counts[-1]) == (500, int(500 * factor))
+
+
+def test_a_long_tail_keeps_other_images_for_another_seed_and_needs_enough_of_each_class():
+    labels, names = torch.arange(10).repeat_interleave(50), tuple("abcdefghij")
+    first, other = (data.long_tailed(labels, 0.1, seed, names).tolist() for seed in (0, 1))
+
+    assert first != other
+    with pytest.raises(ParameterError, match=r"long_tail 0\.5 takes 46 images of class 'b', which has 3"):
+        data.long_tailed(torch.cat([labels[:50], labels[50:53], labels[100:]]), 0.5, 0, names)
+
+
+def test_a_long_tail_has_no_val_and_is_cut_from_the_whole_pool(glyphs):
+    loaded = data.load(glyphs, config(long_tail=0.001, images=50_000), 0)
+
+    assert len(loaded.val) == 0
+    assert loaded.train.labels.bincount().tolist() == [int(5000 * 0.001 ** (c / 9)) for c in range(10)]
+
+
+def test_label_noise_is_wrong_everywhere_it_is_and_nowhere_else(glyphs):
+    clean = data.load(glyphs, config(images=500), 0)
+    noise = data.load(glyphs, config(images=500, label_noise=0.4), 0)
+    wrong = clean.train.labels != noise.train.labels
+
+    assert int(wrong.sum()) == 200
+    assert torch.equal(clean.train.images, noise.train.images)
+    assert torch.equal(clean.test.labels, noise.test.labels)
+    assert noise.train.labels[wrong].bincount(minlength=10).min() > 5
+
+
+def test_a_published_split_chooses_and_everything_reports(real_images):
+    from lthnb import sets
+
+    source = sets.open_source("eurosat", str(real_images("eurosat_rgb").parent))
+    settings = config(name="eurosat", split="refit", images=500)
+    choosing, whole = (data.load(source, settings, 3, choosing=flag) for flag in (True, False))
+
+    assert (len(choosing.train), len(choosing.val), len(whole.train), len(whole.val)) == (300, 200, 500, 0)
+    assert choosing.train.labels.bincount().tolist() == [30] * 10
+
+
+def test_an_unbalanced_archive_is_balanced(real_images):
+    source = opened(real_images("cifar100_exact"))
+    loaded = data.load(source, config(name=source.facts.name, images=1000), 0)
+
+    assert source.facts.pool == 10_000
+    assert loaded.train.labels.bincount().tolist() == [10] * 100

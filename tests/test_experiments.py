@@ -3,9 +3,10 @@ import torch
 from conftest import opened
 
 from lthnb import experiments, record
-from lthnb.config import RunConfig
+from lthnb.config import ParameterError, RunConfig
 from lthnb.folders import DataError
 from lthnb.record import MissingRun
+from lthnb.running import epochs
 
 
 def test_a_page_trains_once_and_then_reads(page, capsys):
@@ -96,10 +97,10 @@ def test_a_record_of_other_images_is_refused(page):
 def test_an_interrupted_page_keeps_its_finished_runs(page, monkeypatch, capsys):
     page.seeds, inner = 2, experiments.run
 
-    def interrupted(config, *args):
+    def interrupted(config, *args, **options):
         if config.seed == 1:
             raise KeyboardInterrupt
-        return inner(config, *args)
+        return inner(config, *args, **options)
 
     monkeypatch.setattr(experiments, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -118,8 +119,8 @@ def test_bf16_is_taken_where_the_processor_has_it(page):
 
 
 def test_epochs_are_counted_over_all_trainings():
-    assert experiments.epochs(RunConfig.of(rounds=15)) == 200 + 15 * 198
-    assert experiments.epochs(RunConfig.of(rounds=15, rewind="as_released")) == 16 * 200
+    assert epochs(RunConfig.of(rounds=15)) == 200 + 15 * 198
+    assert epochs(RunConfig.of(rounds=15, rewind="as_released")) == 16 * 200
 
 
 def test_real_images_are_read_and_learned(page, real_images):
@@ -130,3 +131,87 @@ def test_real_images_are_read_and_learned(page, real_images):
     assert made.data["name"].startswith("folder:eurosat_rgb@")
     assert made.data["counts"]["train"] == [50] * 10
     assert made.accuracy("test")[0] > 0.2
+
+
+def test_seeds_draw_other_images_and_other_weights(page, monkeypatch):
+    from lthnb import imp, running
+
+    seen, build, load = [], imp.build, running.load
+
+    def built(*args, **options):
+        model = build(*args, **options)
+        seen.append(model.head.weight.sum().item())
+        return model
+
+    def loaded(*args):
+        data = load(*args)
+        seen.append(data.train.images.float().mean().item())
+        return data
+
+    monkeypatch.setattr(imp, "build", built)
+    monkeypatch.setattr(running, "load", loaded)
+    page.seeds = 2
+    experiments.obtain(experiments.imp(page))
+
+    assert len({*seen[-4:]}) == 4
+
+
+def test_test_labels_decide_nothing_in_a_whole_run(page, glyphs):
+    import dataclasses
+
+    from lthnb import running
+
+    labels = {**glyphs.labels, "test": glyphs.labels["test"].flip(0)}
+    shuffled = dataclasses.replace(glyphs, labels=labels)
+    config = experiments.plan(glyphs.facts, page, "smoke")[0].replace(test_limit=0)
+    ours = running.run(config, glyphs, runs=f"{page.runs}/a")
+    other = running.run(config, shuffled, runs=f"{page.runs}/b")
+
+    assert ours.chosen["val"] == other.chosen["val"]
+    for row, twin in zip(ours.rounds, other.rounds, strict=True):
+        assert (row["kept"], row["curve"]["loss"]) == (twin["kept"], twin["curve"]["loss"])
+        assert all(row["correct"][split] == twin["correct"][split] for split in ("train", "val"))
+    assert ours.accuracy("test") != other.accuracy("test")
+
+
+def test_the_choice_on_val_is_made_on_val():
+    from made_up import record as made_up
+
+    from lthnb.running import _choices
+
+    rows = made_up([0.1, 0.2, 0.9], val=[0.1, 0.5, 0.4]).rounds
+
+    assert _choices(rows)["val"]["round"] == 1
+    assert _choices(rows)["test"] == 2
+
+
+def test_rounds_that_leave_no_weight_are_refused_before_training(glyphs, page):
+    page.rate, page.rounds = 0.9, 9
+
+    with pytest.raises(ParameterError, match=r"rounds 9 at rate 0\.9 leave no weight"):
+        experiments.plan(glyphs.facts, page, "smoke")
+
+
+def test_a_missing_gpu_is_one_sentence(page):
+    page.device = "cuda"
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+
+    with pytest.raises(ParameterError, match="torch finds no GPU, got 'cuda'"):
+        experiments.imp(page)
+
+
+def test_the_next_step_keeps_what_was_given(page):
+    page.given = {"profile": "smoke", "dataset": "glyphs", "fraction": 60}
+
+    words = experiments.next_step(experiments.imp(page))
+    assert words == "papermill notebooks/imp.ipynb -p profile smoke -p dataset glyphs -p fraction 120"
+
+
+def test_a_record_of_paper_size_stays_under_fifty_kilobytes(page):
+    (made,) = experiments.obtain(experiments.imp(page))
+    row = made.rounds[0]
+    row["kept"], row["curve"]["loss"] = [1_234_567] * 20, [0.0123] * 200
+    made.rounds[:] = [row] * 20
+
+    assert len(made.to_json()) < 50_000

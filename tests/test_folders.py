@@ -121,12 +121,92 @@ def test_a_missing_split_is_named(image_folder, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
-def test_a_truncated_archive_is_named(image_folder, tmp_path, mode):
+def test_an_archive_cut_anywhere_is_named(image_folder, tmp_path, mode):
     path = pack(image_folder({"cat": 9, "dog": 9}), tmp_path / "pets.tar", mode)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    content = path.read_bytes()
+    end = len(content.rstrip(b"\0"))
+    for share in range(60, 100, 3):
+        path.write_bytes(content[: end * share // 100])
 
-    with pytest.raises(DataError, match=r"pets\.tar"):
+        with pytest.raises(DataError, match=r"pets\.tar is not a whole tar archive"):
+            opened(path)
+
+
+def test_a_damaged_header_inside_an_archive_is_named(tmp_path):
+    path = tar_of(tmp_path / "pets.tar", small())
+    content = bytearray(path.read_bytes())
+    place = content.index(b"pets/test/dog/0.png")
+    content[place + 6] ^= 1
+    path.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"pets\.tar is not a whole tar archive"):
         opened(path)
+
+
+def test_linked_class_folders_are_followed_and_a_broken_link_is_named(image_folder, tmp_path):
+    folder = image_folder({"cat": 2, "dog": 2})
+    (folder / "train" / "cat").rename(tmp_path / "elsewhere")
+    (folder / "train" / "cat").symlink_to(tmp_path / "elsewhere")
+    assert opened(folder).labels["train"].tolist() == [0, 0, 1, 1]
+
+    (folder / "train" / "dog" / "9.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"9\.png cannot be read"):
+        opened(folder)
+
+
+def test_pixels_of_sixteen_bits_are_refused_by_name(tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(content, "PNG")
+
+    with pytest.raises(DataError, match=r"train/cat/0\.png has I;16 pixels"):
+        opened(tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": content.getvalue()})))
+
+
+def test_large_images_are_read_at_224_pixels(tmp_path):
+    files = {name: png(size=(300, 260)) for name in small()}
+
+    assert opened(tar_of(tmp_path / "pets.tar", files)).facts.side == 224
+
+
+def listed(**lists):
+    names = [
+        f"pets/train/{label}/{label}_{number}.png" for label in ("cat", "dog") for number in (4, 44, 440)
+    ]
+    files = {name: png((index, 0, 0)) for index, name in enumerate(names)}
+    files |= {f"pets/test/{label}/{number}.png": png() for label in ("cat", "dog") for number in (1, 2)}
+    return files | {f"pets/splits/{name}.txt": text.encode() for name, text in lists.items()}
+
+
+TRAIN, VAL = "cat/cat_44.png\ndog/dog_4.png\n", "cat/cat_4.png\ndog/dog_440.png\n"
+
+
+def test_published_lists_match_names_exactly(tmp_path):
+    lists = {"train2": TRAIN, "val2": VAL, "test_subset": "cat/1.png\ndog/2.png\n"}
+    source = opened(tar_of(tmp_path / "pets.tar", listed(**lists)))
+    train, val = source.published
+    red = source.read("train", torch.arange(4), 20)[:, 0, 0, 0].tolist()
+
+    assert sorted(red) == [0, 1, 3, 5]  # cat_4 cat_44 dog_4 dog_440, and neither cat_440 nor dog_44
+    assert [red[index] for index in train] == [1, 3]
+    assert [red[index] for index in val] == [0, 5]
+    assert source.labels["test"].tolist() == [0, 1]
+    assert source.facts.few
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        (
+            {"train2": TRAIN + "cat/cat_45.png\n", "val2": VAL},
+            r"train2\.txt in pets\.tar lists train/cat/cat_45",
+        ),
+        ({"train2": TRAIN}, "split lists for train; train and val are both needed"),
+        ({"train2": TRAIN, "val2": VAL + "cat/cat_44.png\n"}, r"name train/cat/cat_44\.png twice"),
+    ],
+)
+def test_a_bad_list_is_an_error_that_names_it(tmp_path, lists, words):
+    with pytest.raises(DataError, match=words):
+        opened(tar_of(tmp_path / "pets.tar", listed(**lists)))
 
 
 def test_links_are_refused(tmp_path):

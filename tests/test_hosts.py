@@ -2,6 +2,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +42,13 @@ def test_every_option_of_papermill_is_known_with_its_arity():
 def test_one_of_our_notebooks_alone_gets_an_output_path():
     words = hosts.complete(["-p", "fraction", "0.01", OURS], NOON)
 
-    assert words[:5] == ["-p", "fraction", "0.01", OURS, str(ROOT / "runs" / "imp-20260102-120000.ipynb")]
+    assert words[:5] == [
+        "-p",
+        "fraction",
+        "0.01",
+        OURS,
+        str(ROOT / "runs" / f"imp-20260102-120000-{os.getpid()}.ipynb"),
+    ]
     assert "--log-output" in words
 
 
@@ -90,8 +97,11 @@ def test_the_line_works_in_a_terminal_through_a_pipe_and_with_a_fifo_on_standard
 
 def test_a_wrong_parameter_stops_papermill_within_ten_seconds(command):
     wrong = [*command, "-p", "fracton", "0.01"]
-    ended = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    began, before = time.monotonic(), set((ROOT / "runs").glob("*.json"))
+    ended = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
+    assert time.monotonic() - began < 10
+    assert set((ROOT / "runs").glob("*.json")) == before
     assert ended.returncode == 1
     assert "did you mean 'fraction'" in ended.stderr
     assert "import torch" not in ended.stderr

@@ -12,10 +12,11 @@ from lthnb.config import ROOT
 LAYERS = [
     {"config", "hosts"},
     {"parameters", "store", "masks", "augment", "models", "folders"},
-    {"data", "sets", "record"},
-    {"train", "stats"},
+    {"data", "glyphs", "record", "tickets"},
+    {"sets", "checkpoints", "train", "stats"},
     {"imp"},
-    {"experiments"},
+    {"running"},
+    {"experiments", "__main__"},
     {"figures"},
 ]
 MODULES = {

@@ -20,8 +20,8 @@ epochs: int = None
 """
 
 
-def run(injected=""):
-    namespace = {"In": ["", OWN]}
+def run(injected="", history=()):
+    namespace = {"In": ["", *history, OWN]}
     exec(OWN, namespace)
     if injected:
         exec(injected, namespace)
@@ -67,6 +67,18 @@ def test_a_wrong_parameter_is_one_sentence_with_name_value_and_what_is_allowed(i
     assert caught.value._render_traceback_() == [f"ParameterError: {caught.value}"]
 
 
+def test_a_cell_that_was_mended_and_run_again_is_forgotten():
+    earlier = [OWN.replace("rounds: int = None", "rounds: int = 2"), OWN + "fracton: float = 0.2\n"]
+
+    assert run(history=earlier).rounds is None
+
+
+def test_all_shared_parameters_may_be_injected():
+    shared = "profile = 'smoke'\nseeds = 1\ntrain = False\ndevice = 'cpu'\nruns = 'x'"
+
+    assert run(shared).given == {"profile": "smoke", "seeds": 1, "train": False, "device": "cpu", "runs": "x"}
+
+
 def test_a_missing_folder_is_told_before_anything_is_loaded():
     with pytest.raises(DataMissing, match="nowhere was found neither"):
         run("dataset = 'folder:nowhere'")
@@ -102,6 +114,7 @@ def test_a_book_build_never_trains(monkeypatch):
     monkeypatch.setenv("LTHNB_HOST", "book")
 
     assert run("train = True").train is False
+    assert run().seeds == 6
 
 
 def test_progress_prints_sparse_lines_with_time_left(capsys):

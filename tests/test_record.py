@@ -1,12 +1,18 @@
 import dataclasses
 import json
+import re
 
 import pytest
 from made_up import record
 
 from lthnb import record as records
 from lthnb.config import RunConfig
-from lthnb.record import MissingRun, Record, RecordDamaged
+from lthnb.record import MissingRun, Record
+from lthnb.store import UNSEALED, Damaged, seal
+
+
+def tight(document):
+    return json.dumps(document, separators=(",", ":"))
 
 
 def test_a_record_survives_its_file(tmp_path):
@@ -40,19 +46,28 @@ def test_a_missing_run_says_how_to_get_it(tmp_path):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda text: text[: len(text) // 2],
-        lambda text: "[]",
-        lambda text: json.dumps({**json.loads(text), "schema": 99}),
-        lambda text: json.dumps({**json.loads(text), "key": "0" * 16}),
-        lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != "rounds"}),
+        lambda text: text.replace('"rounds":[', '"rounds":{', 1),
+        lambda text: f'["{UNSEALED}",{{"seal":"{UNSEALED}"}}]',
+        lambda text: tight({**json.loads(text), "schema": 99}),
+        lambda text: tight({**json.loads(text), "key": "0" * 16}),
+        lambda text: tight({key: value for key, value in json.loads(text).items() if key != "rounds"}),
         lambda text: text.replace('"seed":0', '"seed":-1'),
     ],
 )
-def test_a_damaged_record_is_refused_by_name(tmp_path, spoil):
+def test_what_is_no_record_is_refused_by_name(tmp_path, spoil):
     path = records.save(record([0.3]), str(tmp_path))
-    path.write_text(spoil(path.read_text()))
+    opened = re.sub('"seal":"[0-9a-f]{64}"', f'"seal":"{UNSEALED}"', path.read_text(), count=1)
+    path.write_bytes(seal(spoil(opened).encode()))
 
-    with pytest.raises(RecordDamaged, match=f"{path.name} is not a record"):
+    with pytest.raises(Damaged, match=f"{path.name} is no record"):
+        records.read(path)
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    path = records.save(record([0.3]), str(tmp_path))
+    path.write_text(path.read_text().replace('"test":300', '"test":900', 1))
+
+    with pytest.raises(Damaged, match=f"{path.name} is damaged: SHA-256 .* expected, .* found"):
         records.read(path)
 
 

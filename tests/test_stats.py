@@ -46,9 +46,7 @@ def test_test_accuracy_does_not_enter_the_choice_on_val():
     ("images", "density"), [(500, 0.8**15), (1000, 0.8**15), (5000, 0.8**4), (50_000, 0.8**2)]
 )
 def test_the_paper_round_is_the_one_of_nearest_density(images, density):
-    made = record([0.5] * 7, images=images)
-
-    index = stats.paper_round(made)
+    index = stats.paper_round(images, [0.5**i for i in range(7)])
 
     assert index == min(range(1, 7), key=lambda i: abs(math.log(0.5**i / density)))
 

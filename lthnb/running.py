@@ -1,0 +1,235 @@
+"""One run, from its configuration to its record: resumed, measured, its tickets kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lthnb import record, stats, tickets
+from lthnb.checkpoints import Checkpoints, Saved
+from lthnb.config import RunConfig, UserError
+from lthnb.data import Data, Split, load
+from lthnb.folders import Source
+from lthnb.imp import Round, rounds
+from lthnb.masks import kept, ones, prunable
+from lthnb.models import build
+from lthnb.parameters import Progress
+from lthnb.record import Record
+from lthnb.store import lock, write
+from lthnb.train import Diverged, train
+
+EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
+
+
+class OutOfMemory(UserError, MemoryError):
+    """The device has no room for a batch."""
+
+
+def epochs(config: RunConfig) -> int:
+    """Epochs of all trainings of a run."""
+    later = config.train.epochs - (config.prune.rewind_epoch if config.prune.rewind == "corrected" else 0)
+    once = config.train.epochs + config.prune.rounds * later
+    return 2 * once if config.data.split == "refit" else once
+
+
+def estimate(configs: list[RunConfig], source: Source, device: str, precision: str) -> float:
+    """Seconds that runs of equal size will take, from two timed batches and one timed evaluation."""
+    config = configs[0]
+    data = load(source, config.data, config.seed, device)
+    few = Split(*(part[: 2 * config.train.batch_size] for part in (data.train.images, data.train.labels)))
+    some = Split(data.test.images[:500], data.test.labels[:500])
+    nothing = Split(data.test.images[:0], data.test.labels[:0])
+    trial = dataclasses.replace(data, train=few, val=nothing, test=some)
+    shape = {
+        "channels": source.facts.channels,
+        "classes": len(data.classes),
+        "side": data.train.images.shape[2],
+    }
+    model = build(config.network, config.seed, **shape).to(device)
+    settings = dataclasses.replace(config.train, lr=1e-6)
+    for _ in range(2):  # the first warms up
+        spent = train(model, ones(model), trial, settings, seed=0, stop=1, precision=precision).seconds
+    images = sum(map(len, data.splits.values()))
+    evaluations = config.train.evaluate_last * (config.prune.rounds + 1)
+    training = spent["train"] / len(few) * len(data.train) * epochs(config)
+    return len(configs) * (training + spent["evaluate"] / (len(few) + len(some)) * images * evaluations)
+
+
+def run(
+    config: RunConfig,
+    source: Source,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    runs: str = "",
+    progress: Progress | None = None,
+    every: float = EVERY,
+) -> Record:
+    """Run iterative magnitude pruning, or go on where it was killed; leave a record and tickets.
+
+    ``runs/KEY/`` holds the lock, the checkpoints while it runs, and the tickets of round 0, of the paper's
+    round and of the one chosen on val; ``runs/KEY.json`` is written last and makes the run finished.
+
+    Raises:
+        RunBusy, DiskFull, OutOfMemory, Diverged: the last checkpoint is whole; the same command goes on.
+    """
+    folder = record.folders(runs)[0] / config.key
+    with lock(folder):
+        if folder.with_suffix(".json").exists():  # another process has finished it meanwhile
+            return record.load(config, runs)
+        (folder / "diverged.json").unlink(missing_ok=True)
+        try:
+            return _Run(config, source, device, precision, folder, progress, every).finish()
+        except Diverged as error:
+            write(folder / "diverged.json", json.dumps({"message": str(error)}).encode())
+            raise
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if type(error) is RuntimeError and "memory" not in str(error):
+                raise
+            raise OutOfMemory(
+                f"no memory left on {device} at batch size {config.train.batch_size}; the last checkpoint is "
+                "whole. Close other programs and run again, or choose a smaller width, side or batch_size"
+            ) from error
+
+
+class _Run:
+    """What the phases of one run share. A ``refit`` set has two: one chooses the round, one trains on all."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        source: Source,
+        device: str,
+        precision: str,
+        folder: Path,
+        progress: Progress | None,
+        every: float,
+    ) -> None:
+        self.config, self.source, self.device, self.precision = config, source, device, precision
+        self.folder, self.progress, self.rows = folder, progress, {"choosing": [], "all": []}
+        mark = record.fingerprint(device, precision)
+        self.checkpoints = Checkpoints(folder, config.key, mark, every)
+        self.checkpoints.notes |= {"rows": self.rows, "config": dataclasses.asdict(config)}
+        facts, side = source.facts, config.data.side or source.facts.side
+        self.shape = tickets.Shape(config.network, facts.channels, side, facts.classes)
+
+    def finish(self) -> Record:
+        """Train what is left, choose, and write the record."""
+        began = time.perf_counter()
+        saved = self.checkpoints.load(self.shape.empty())
+        spent = 0.0
+        if saved:
+            self.rows |= saved.progress["rows"]
+            self.checkpoints.notes["rows"] = self.rows
+            spent = saved.progress["spent"]
+            self._tell(saved)
+        for phase in ["choosing", "all"] if self.config.data.split == "refit" else ["all"]:
+            if saved and saved.progress["phase"] != phase and phase == "choosing":
+                continue
+            data = load(self.source, self.config.data, self.config.seed, self.device, phase == "choosing")
+            self.checkpoints.notes |= {"phase": phase, "spent": spent + time.perf_counter() - began}
+            here = saved if saved and saved.progress["phase"] == phase else None
+            self._phase(phase, data, here)
+        sizes = {name: weight.numel() for name, weight in prunable(self.shape.empty()).items()}
+        seconds = spent + time.perf_counter() - began
+        who = record.made(self.device, self.precision, seconds, self.checkpoints.exact)
+        rows = self.rows["all"]
+        made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
+        write(self.folder.with_suffix(".json"), made.to_json())
+        self.checkpoints.clear()
+        return made
+
+    def _tell(self, saved: Saved) -> None:
+        done, index = saved.progress["epoch"], saved.progress["round"]
+        print(f"seed {self.config.seed}: going on in round {index} after epoch {done}")
+
+    def _phase(self, phase: str, data: Data, saved: Saved | None) -> None:
+        settings = {"precision": self.precision, "progress": self.progress}
+        for each in rounds(self.config, data, checkpoints=self.checkpoints, saved=saved, **settings):
+            row = _row(each, data)
+            if phase == "all":
+                if self.rows["choosing"]:
+                    _add_choice(row, self.rows["choosing"][each.index])
+                self.rows[phase].append(row)
+                self._keep_ticket(each, data)
+            else:
+                self.rows[phase].append(row)
+
+    def _keep_ticket(self, each: Round, data: Data) -> None:
+        """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
+        density = [(1 - self.config.prune.rate) ** index for index in range(self.config.prune.rounds + 1)]
+        rows = self.rows["choosing"] or self.rows["all"]
+        wanted = {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
+        if each.index not in wanted:
+            return
+        mean, std = data.mean.flatten().tolist(), data.std.flatten().tolist()
+        about = {
+            "key": self.config.key,
+            "round": each.index,
+            "data": self.source.facts.name,
+            "mean": mean,
+            "std": std,
+        }
+        states = {"rewind": each.rewind, "trained": each.model.state_dict()}
+        states = {name: state for name, state in states.items() if state}
+        tickets.save(
+            self.folder / f"round-{each.index:02}.safetensors",
+            tickets.Ticket(self.shape, each.masks, states, about),
+        )
+        for path in self.folder.glob("round-*.safetensors"):
+            if int(path.stem.partition("-")[2]) not in wanted:
+                path.unlink()
+
+    def _facts(self, data: Data) -> dict[str, Any]:
+        classes = len(data.classes)
+        return {
+            **dataclasses.asdict(self.source.facts),
+            "classes": list(data.classes),
+            "note": self.source.note,
+            "counts": {
+                name: s.labels.bincount(minlength=classes).tolist() for name, s in data.splits.items()
+            },
+            "mean": [round(value, 5) for value in data.mean.flatten().tolist()],
+            "std": [round(value, 5) for value in data.std.flatten().tolist()],
+        }
+
+
+def _row(each: Round, data: Data) -> dict[str, Any]:
+    trained = each.trained
+    evaluated = [{"epochs": done, **right} for done, right in trained.correct.items()]
+    curve = {"loss": [float(f"{loss:.3g}") for loss in trained.losses], "correct": evaluated}
+    return {
+        "round": each.index,
+        "kept": list(kept(each.masks).values()),
+        "correct": dict(trained.correct[max(trained.correct)]),
+        "total": {name: len(split) for name, split in data.splits.items()},
+        "loss": curve["loss"][-1],
+        "seconds": {name: round(value, 2) for name, value in trained.seconds.items()},
+        "curve": curve,
+    }
+
+
+def _add_choice(row: dict[str, Any], first: dict[str, Any]) -> None:
+    """Give a row of the run on all images the val counts of the run that chose the round."""
+    row["correct"]["val"], row["total"]["val"] = first["correct"]["val"], first["total"]["val"]
+    row["seconds"] = {
+        name: round(value + first["seconds"][name], 2) for name, value in row["seconds"].items()
+    }
+
+
+def _choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which round each rule takes; for val its size and the standard error of an accuracy measured on it."""
+    index, choices = stats.chosen_on_val(rows), {"val": None, "test": stats.best_on_test(rows)}
+    if index is not None:
+        total = rows[index]["total"]["val"]
+        accuracy = rows[index]["correct"]["val"] / total
+        error = math.sqrt(accuracy * (1 - accuracy) / total)
+        choices["val"] = {"round": index, "images": total, "standard_error": round(error, 4)}
+    return choices
