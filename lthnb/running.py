@@ -34,9 +34,21 @@ class OutOfMemory(UserError, MemoryError):
 
 def epochs(config: RunConfig) -> int:
     """Epochs of all trainings of a run."""
-    later = config.train.epochs - (config.prune.rewind_epoch if config.prune.rewind == "corrected" else 0)
-    once = config.train.epochs + config.prune.rounds * later
+    once = config.train.epochs + config.prune.rounds * _later(config)
     return 2 * once if config.data.split == "refit" else once
+
+
+def _later(config: RunConfig) -> int:
+    """Epochs of every training after the dense one."""
+    return config.train.epochs - (config.prune.rewind_epoch if config.prune.rewind == "corrected" else 0)
+
+
+def _behind(config: RunConfig, progress: dict[str, Any]) -> int:
+    """Epochs that a checkpoint saves doing again."""
+    index, done = progress["round"], progress["epoch"]
+    if index:
+        done += config.train.epochs + (index - 1) * _later(config) - config.prune.rewind_epoch
+    return done + (epochs(config) // 2 if config.data.split == "refit" and progress["phase"] == "all" else 0)
 
 
 def estimate(configs: list[RunConfig], source: Source, device: str, precision: str) -> float:
@@ -149,6 +161,8 @@ class _Run:
     def _tell(self, saved: Saved) -> None:
         done, index = saved.progress["epoch"], saved.progress["round"]
         print(f"seed {self.config.seed}: going on in round {index} after epoch {done}")
+        if self.progress:
+            self.progress.total -= _behind(self.config, saved.progress)
 
     def _phase(self, phase: str, data: Data, saved: Saved | None) -> None:
         settings = {"precision": self.precision, "progress": self.progress}

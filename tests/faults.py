@@ -437,9 +437,13 @@ def _kill(process, victims):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--only", default="", help="kills, plants, crashes, damage, disks, tmpfs, races, papermill"
+        "--only",
+        default="",
+        help="kills, plants, crashes, damage, disks, tmpfs, races, parameters, papermill",
     )
     only = parser.parse_args().only
+    import test_parameters
+
     source = glyphs.glyphs()
     list(imp.rounds(TINY, running.load(source, TINY.data, 0)))  # warm up before the forks
     sizes = [4096 + 300 * index for index in range(50)]
@@ -453,6 +457,7 @@ def main():
         "disks": lambda: disks(sizes, source),
         "tmpfs": lambda: tmpfs([4096 * (1 + index // 2) for index in range(50)], source),
         "races": lambda: races(60),
+        "parameters": lambda: test_parameters.generated(10_000),
         "papermill": lambda: papermill_kills(30),
     }
     for name, figure in figures.items():

@@ -51,7 +51,7 @@ def test_the_built_page_shows_real_images_and_their_records(site):
     shown = re.findall(r"\b[0-9a-f]{16}\b(?=  )", text)
 
     assert "cifar10_exact" in text
-    assert len(shown) == 3
+    assert len(shown) == 6
     assert all((ROOT / "book" / "runs" / f"{key}.json").exists() for key in shown)
 
 

@@ -46,6 +46,14 @@ def test_a_stopped_run_goes_on_where_it_was(glyphs, stopped, expected, capsys):
     assert record.load(faults.SMALL, str(stopped.parent)).made["exact"] is True
 
 
+def test_progress_counts_only_what_is_left_to_do(glyphs, stopped, capsys):
+    progress = running.Progress(running.epochs(faults.SMALL), every=0)
+    running.run(faults.SMALL, glyphs, runs=str(stopped.parent), progress=progress)
+
+    assert "round 1, epoch 4 of 4: 20%" in capsys.readouterr().out  # 5 epochs are left of 10
+    assert progress.done == progress.total == 5
+
+
 def test_a_finished_run_keeps_its_tickets_and_no_checkpoints(glyphs, tmp_path):
     running.run(faults.SMALL, glyphs, runs=str(tmp_path), every=0)
     names = {path.name for path in (tmp_path / faults.SMALL.key).iterdir()}

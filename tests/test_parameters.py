@@ -91,11 +91,26 @@ VALUES = st.one_of(
     st.sampled_from([1, 1.0, math.nextafter(1, 2), 5e-324, -0.0, 2, 500]),
 )  # fmt: skip
 NAMES = st.sampled_from("profile seeds train device runs dataset data_root fraction rounds epochs".split())
+WILD = st.dictionaries(
+    st.one_of(NAMES, st.sampled_from(["fracton", "seed", "width"])), VALUES, min_size=1, max_size=3
+)
+SOUND = st.fixed_dictionaries(
+    {},
+    optional={
+        "profile": st.sampled_from(["auto", "smoke", "demo", "paper"]),
+        "seeds": st.integers(1, 1000),
+        "train": st.booleans(),
+        "runs": st.sampled_from(["", "here"]),
+        "dataset": st.sampled_from(["auto", "glyphs", "digits", "cifar100", "isic"]),
+        "fraction": st.one_of(st.floats(1e-6, 1), st.integers(2, 10**8)),
+        "rounds": st.one_of(st.none(), st.integers(0, 100)),
+        "epochs": st.one_of(st.none(), st.integers(3, 10_000)),
+    },
+)
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
-@given(st.dictionaries(st.one_of(NAMES, st.sampled_from(["fracton", "seed", "width"])), VALUES, max_size=3))
-def test_any_parameters_are_valid_or_an_error_that_names_one(injected):
+def valid(injected):
+    """Whether ``check`` takes the parameters; anything but an error that names one of them is a failure."""
     namespace = {"In": ["", OWN, "# Parameters\n" + "".join(f"{name} = ...\n" for name in injected)]}
     exec(OWN, namespace)
     namespace |= injected
@@ -103,11 +118,33 @@ def test_any_parameters_are_valid_or_an_error_that_names_one(injected):
         page = parameters.check(namespace)
     except ParameterError as error:
         assert any(name in str(error) for name in injected)
+        return False
     except DataMissing:
         assert str(injected["dataset"]).startswith("folder:")
-    else:
-        assert page.fraction > 0
-        assert page.seeds >= 1
+        return False
+    assert page.fraction > 0
+    assert page.seeds >= 1
+    return True
+
+
+def generated(number):
+    """Try ``number`` generated parameter sets; return (sets, share that is valid)."""
+    found = []
+
+    @settings(max_examples=number, deadline=None, derandomize=True, database=None)
+    @given(st.one_of(WILD, SOUND))
+    def trial(injected):
+        found.append(valid(injected))
+
+    trial()
+    return len(found), sum(found) / len(found)
+
+
+def test_any_parameters_are_valid_or_an_error_that_names_one():
+    number, share = generated(1000)
+
+    assert number >= 900  # hypothesis leaves out what it has tried
+    assert share >= 0.3
 
 
 def test_a_book_build_never_trains(monkeypatch):

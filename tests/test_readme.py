@@ -2,7 +2,9 @@
 
 import re
 
-from lthnb import record, stats
+from PIL import Image
+
+from lthnb import experiments, record, stats
 from lthnb.config import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -21,11 +23,30 @@ def test_the_first_table_shows_the_numbers_of_the_records():
     assert f"{values['seeds']} seeds, demo scale) | {values['verdict']} |" in README
 
 
-def test_the_python_example_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(code, {})
+def test_the_expected_output_has_the_form_of_the_table(page):
+    page.profile, page.rounds = "smoke", 5
+    table = stats.table(experiments.obtain(experiments.imp(page))).splitlines()
+    (shown,) = (block for block in README.split("```") if block.strip().startswith("round "))
 
+    assert [line.split()[:2] for line in shown.strip("\n").splitlines()] == [
+        line.split()[:2] for line in table
+    ]
+
+
+def test_the_python_examples_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    ticket, run = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    Image.new("RGB", (40, 30), "green").save(tmp_path / "photo.jpg")
+    exec(ticket.replace("photo.jpg", str(tmp_path / "photo.jpg")), {})
+    assert len([line for line in ticket.splitlines() if line]) == 3
+    assert capsys.readouterr().out.startswith("[('")
+
+    exec(run, {})
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_shipped_tickets_are_small():
+    assert sum(path.stat().st_size for path in (ROOT / "book" / "tickets").iterdir()) < 10e6
 
 
 def test_the_two_commands_are_the_promised_ones():
@@ -33,4 +54,4 @@ def test_the_two_commands_are_the_promised_ones():
 
     assert f"{setup}papermill notebooks/imp.ipynb -p fraction 0.01\n" in README
     assert f"{setup}python -m pytest -q\n" in README
-    assert f"{setup}python -m pytest -q\n" in (ROOT / ".ci" / "run").read_text()
+    assert f"{setup}python -m pytest -q " in (ROOT / ".ci" / "run").read_text()
