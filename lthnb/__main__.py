@@ -67,6 +67,21 @@ def runs(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Print, and with ``--json`` keep, how fast this machine is."""
+    from lthnb.bench import measure, shown
+    from lthnb.store import write
+
+    print(f"{'one thread, CPU time':<58}{'ours':>12} {'':<10}{'plain':>12}  {'ratio':>7}")
+    rows = []
+    for row in measure():
+        rows.append(row)
+        print(shown(row), flush=True)
+    if options.json:
+        write(Path(options.json), json.dumps(rows, indent=1).encode())
+    return 0
+
+
 def main(words: list[str] | None = None) -> int:
     """Parse the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lthnb", description=__doc__)
@@ -77,6 +92,9 @@ def main(words: list[str] | None = None) -> int:
     listing.add_argument("--runs", default="", metavar="DIR", help="folder of records; default: runs/")
     listing.add_argument("--clear", nargs="+", default=[], metavar="KEY", help="keys or states; records stay")
     listing.set_defaults(do=runs)
+    speed = commands.add_parser("bench", help="speed of this machine, each figure beside the plain way")
+    speed.add_argument("--json", default="", metavar="FILE", help="keep the rows as JSON")
+    speed.set_defaults(do=bench)
     options = parser.parse_args(words)
     try:
         return options.do(options)

@@ -109,7 +109,10 @@ RULES = {
     "lr": between(0, 100),
     "momentum": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
     "weight_decay": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "augment": one_of("none", "base"),
+    "augment": one_of(
+        "none", "base", "contrast", "rand", "auto", "base+cutout", "rand+cutout", "auto+cutout"
+    ),
+    "cutout": one_of("corrected", "as_released"),
     "evaluate_last": whole(1, 100_000),
     "rounds": whole(0, 100),
     "rate": between(0, 1),
@@ -163,7 +166,8 @@ class TrainConfig(Checked):
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    augment: str = "base"  # crop and flip
+    augment: str = "base"  # crop and flip; what else is done follows
+    cutout: str = "corrected"  # as_released: its place as in the released code
     evaluate_last: int = 1  # how many of the last epochs are evaluated
 
 

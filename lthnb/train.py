@@ -16,6 +16,7 @@ from lthnb.config import TrainConfig, UserError, stream
 from lthnb.data import Data, Split
 from lthnb.masks import Masks, dropped, prunable, zero_
 
+AT_ONCE = 4000  # images augmented in one call
 State = dict[str, Tensor]
 
 
@@ -43,6 +44,11 @@ class Resume:
     epoch: int  # epochs done
     momentum: State
     trained: Trained
+
+    def restore(self, model: nn.Module, sgd: torch.optim.SGD) -> None:
+        for name, value in model.named_parameters():
+            if name in self.momentum:
+                sgd.state[value]["momentum_buffer"] = torch.empty_like(value).copy_(self.momentum[name])
 
 
 def cosine(config: TrainConfig, epoch: int) -> float:
@@ -104,19 +110,19 @@ def train(
     """
     pruned, sgd = dropped(masks), optimiser(model, config)
     zero_(prunable(model), pruned)
-    result, stop = Trained(), config.epochs if stop is None else stop
+    result, stop, ahead = Trained(), config.epochs if stop is None else stop, {}
     if resume:
         result, start = resume.trained, resume.epoch
-        for name, value in model.named_parameters():
-            if name in resume.momentum:
-                sgd.state[value]["momentum_buffer"] = torch.empty_like(value).copy_(resume.momentum[name])
+        resume.restore(model, sgd)
     for epoch in range(start, stop + 1):
         if epoch == keep_at and not result.kept:
             result.kept = copy(model)
         if epoch == stop:
             return result
         began = time.perf_counter()
-        result.losses.append(_epoch(model, pruned, sgd, data, config, seed, epoch, precision))
+        ahead = ahead or _augmented(data, config, seed, range(epoch, stop))
+        images = ahead.pop(epoch)
+        result.losses.append(_epoch(model, pruned, sgd, data, images, config, seed, epoch, precision))
         trained = time.perf_counter()
         if epoch >= stop - config.evaluate_last:
             result.correct[epoch + 1] = evaluate(model, data)
@@ -127,11 +133,20 @@ def train(
     return result
 
 
+def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
+    """Augmented images of the next epochs, as many as make a call worth its overhead."""
+    epochs = epochs[: max(1, AT_ONCE // len(data.train))]
+    generators = [stream(seed, "augment", epoch) for epoch in epochs]
+    images = augment(data.train.images, config.augment, generators, config.cutout)
+    return dict(zip(epochs, images, strict=True))
+
+
 def _epoch(
     model: nn.Module,
     pruned: Masks,
     sgd: torch.optim.SGD,
     data: Data,
+    images: Tensor,
     config: TrainConfig,
     seed: int,
     epoch: int,
@@ -142,7 +157,6 @@ def _epoch(
     for group in sgd.param_groups:
         group["lr"] = cosine(config, epoch)
     model.train()
-    images = augment(data.train.images, config.augment, stream(seed, "augment", epoch))
     total, sound = torch.zeros((), device=device), torch.ones((), dtype=torch.bool, device=device)
     for step, batch in enumerate(order(len(images), config.batch_size, stream(seed, "order", epoch))):
         batch = batch.to(device)

@@ -122,9 +122,7 @@ def _ambient(draw):
     inner = train.augment
 
     def plant():
-        train.augment = lambda images, name, generator: (inner(images, name, generator).int() + draw()).clamp(
-            0, 255
-        )
+        train.augment = lambda *args: (inner(*args).int() + draw()).clamp(0, 255)
 
     return plant
 

@@ -3,6 +3,7 @@
 import math
 
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
@@ -29,3 +30,50 @@ def train(model, images, labels, config, orders):
             sgd.zero_grad()
             loss.backward()
             sgd.step()
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Images as a loader gets them: one Pillow image at a time through torchvision's transforms."""
+
+    def __init__(self, split, mean, std, augmented):
+        from torchvision import transforms
+
+        side = split.images.shape[-1]
+        base = (
+            [transforms.RandomCrop(side, side // 8), transforms.RandomHorizontalFlip()] if augmented else []
+        )
+        normal = transforms.Normalize(mean.flatten().tolist(), std.flatten().tolist())
+        self.transform = transforms.Compose([*base, transforms.ToTensor(), normal])
+        self.images = [Image.fromarray(image.permute(1, 2, 0).numpy().copy()) for image in split.images]
+        self.labels = split.labels.tolist()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def loader(split, data, batch_size, augmented):
+    pictures = Pictures(split, data.mean, data.std, augmented)
+    return torch.utils.data.DataLoader(pictures, batch_size, shuffle=augmented, num_workers=0)
+
+
+def epoch(model, sgd, batches):
+    """One epoch as most code writes it: a loader, fp32, the loss read at every step."""
+    model.train()
+    total = 0.0
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        total += loss.item()
+    return total
+
+
+@torch.no_grad()
+def evaluate(model, batches):
+    """Right answers, read batch by batch."""
+    model.eval()
+    return sum((model(images).argmax(1) == labels).sum().item() for images, labels in batches)

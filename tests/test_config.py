@@ -22,7 +22,7 @@ def test_defaults_and_profiles_are_those_of_the_design():
         "network": {"model": "resnet18", "width": 64, "init": "pytorch"},
         "train": {
             "epochs": 200, "batch_size": 100, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005,
-            "augment": "base", "evaluate_last": 1,
+            "augment": "base", "cutout": "corrected", "evaluate_last": 1,
         },
         "prune": {"rounds": 19, "rate": 0.2, "rewind_epoch": 2, "rewind": "corrected"},
         "seed": 0,
@@ -44,7 +44,14 @@ def test_a_new_field_with_its_default_leaves_the_key_alone():
 
 def test_the_key_changes_with_every_field():
     other = {"name": "glyphs", "split": "refit", "model": "resnet10", "init": "torchvision"}
-    other |= {"augment": "none", "rewind": "as_released", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1}
+    other |= {
+        "augment": "none",
+        "cutout": "as_released",
+        "rewind": "as_released",
+        "lr": 0.2,
+        "momentum": 0.5,
+        "weight_decay": 0.1,
+    }
     other |= {"rate": 0.5, "long_tail": 0.1, "label_noise": 0.2}
     keys = {RunConfig().key}
     flat = {

@@ -11,13 +11,13 @@ from lthnb.config import ROOT
 
 LAYERS = [
     {"config", "hosts"},
-    {"parameters", "store", "masks", "augment", "models", "folders"},
-    {"data", "glyphs", "record", "tickets"},
+    {"parameters", "store", "masks", "operations", "models", "folders"},
+    {"augment", "data", "glyphs", "record", "tickets"},
     {"sets", "checkpoints", "train", "stats"},
     {"imp"},
     {"running"},
-    {"experiments", "__main__"},
-    {"figures"},
+    {"experiments", "bench"},
+    {"figures", "__main__"},
 ]
 MODULES = {
     path.stem: ast.parse(path.read_text())

@@ -48,7 +48,7 @@ def test_the_loop_equals_the_plain_one_bit_for_bit(loaded):
 
     train.train(fast, masks.ones(fast), loaded, config, seed=5)
     images = [
-        loaded.normalise(augment(loaded.train.images, "base", stream(5, "augment", epoch)))
+        loaded.normalise(augment(loaded.train.images, "base", [stream(5, "augment", epoch)])[0])
         for epoch in range(epochs)
     ]
     orders = [torch.randperm(60, generator=stream(5, "order", epoch)).split(20) for epoch in range(epochs)]
