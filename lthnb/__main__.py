@@ -41,13 +41,8 @@ def state(folder: Path) -> tuple[str, str, str]:
 def runs(options: argparse.Namespace) -> int:
     """List the runs of a folder, or clear the working files of some."""
     top = folders(options.runs)[0]
-    found = sorted(
-        {
-            path.with_suffix("")
-            for path in top.glob("*")
-            if len(path.stem) == 16 and path.suffix in ("", ".json")
-        }
-    )
+    named = {path.with_suffix("") for path in top.glob("*") if path.suffix in ("", ".json")}
+    found = sorted(path for path in named if len(path.name) == 16)
     told = {path: state(path) for path in found}
     if options.clear:
         chosen = [path for path in found if path.name in options.clear or told[path][0] in options.clear]
@@ -72,9 +67,9 @@ def bench(options: argparse.Namespace) -> int:
     from lthnb.bench import measure, shown
     from lthnb.store import write
 
-    print(f"{'one thread, CPU time':<58}{'ours':>12} {'':<10}{'plain':>12}  {'ratio':>7}")
+    print(f"{'one thread, CPU time':<52}{'ours':>12}{'plain':>12}  {'ratio':>7}")
     rows = []
-    for row in measure():
+    for row in measure(options.images):
         rows.append(row)
         print(shown(row), flush=True)
     if options.json:
@@ -93,6 +88,9 @@ def main(words: list[str] | None = None) -> int:
     listing.add_argument("--clear", nargs="+", default=[], metavar="KEY", help="keys or states; records stay")
     listing.set_defaults(do=runs)
     speed = commands.add_parser("bench", help="speed of this machine, each figure beside the plain way")
+    speed.add_argument(
+        "--images", type=int, default=2000, metavar="N", help="images to augment; default 2000"
+    )
     speed.add_argument("--json", default="", metavar="FILE", help="keep the rows as JSON")
     speed.set_defaults(do=bench)
     options = parser.parse_args(words)

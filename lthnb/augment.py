@@ -82,22 +82,24 @@ def by_operation(images: Tensor, codes: Tensor, values: Tensor, operations: list
     return out
 
 
+# fmt: off
 RANDOM: list[tuple[Operation, float, float]] = [  # operation and the range of its value
-    (do.identity, 0, 0),
-    (do.autocontrast, 0, 0),
-    (do.equalize, 0, 0),
-    (do.rotate, -30, 30),
-    (do.solarize, 0, 256),
-    (do.color, 0.05, 0.95),
-    (do.contrast, 0.05, 0.95),
-    (do.brightness, 0.05, 0.95),
-    (do.sharpness, 0.05, 0.95),
-    (do.shear_x, -0.1, 0.1),
-    (do.shear_y, -0.1, 0.1),
-    (do.translate_x, -0.1, 0.1),
-    (do.translate_y, -0.1, 0.1),
-    (do.posterize, 4, 8),
+    (do.identity, 0, 0), (do.autocontrast, 0, 0), (do.equalize, 0, 0), (do.rotate, -30, 30),
+    (do.solarize, 0, 256), (do.color, 0.05, 0.95), (do.contrast, 0.05, 0.95), (do.brightness, 0.05, 0.95),
+    (do.sharpness, 0.05, 0.95), (do.shear_x, -0.1, 0.1), (do.shear_y, -0.1, 0.1), (do.translate_x, -0.1, 0.1),
+    (do.translate_y, -0.1, 0.1), (do.posterize, 4, 8),
 ]
+AUTO: dict[str, tuple[Operation, float, float, bool]] = {  # values at magnitudes 0 and 9, with a sign?
+    "identity": (do.identity, 0, 0, False), "shear_y": (do.shear_y_bicubic, 0, 0.3, True),
+    "translate_x": (functools.partial(do.translate_x, fill=do.GREY), 0, 150 / 331, True),
+    "translate_y": (functools.partial(do.translate_y, fill=do.GREY), 0, 150 / 331, True),
+    "rotate": (functools.partial(do.rotate, fill=do.GREY), 0, 30, False), "color": (do.color, 0, 0.9, True),
+    "posterize": (do.posterize, 8, 4, False), "solarize": (do.solarize, 256, 0, False),
+    "contrast": (do.contrast, 0, 0.9, True), "sharpness": (do.sharpness, 0, 0.9, True),
+    "brightness": (do.brightness, 0, 0.9, True), "autocontrast": (do.autocontrast, 0, 0, False),
+    "equalize": (do.equalize, 0, 0, False), "invert": (do.invert, 0, 0, False),
+}
+# fmt: on
 
 
 def random_operations(images: Tensor, draws: Draws, layers: int = 4) -> Tensor:
@@ -112,25 +114,6 @@ def random_operations(images: Tensor, draws: Draws, layers: int = 4) -> Tensor:
     return images
 
 
-GREY_FILL = {"fill": do.GREY}
-AUTO: dict[
-    str, tuple[Operation, float, float, bool]
-] = {  # operation, values at magnitudes 0 and 9, with a sign?
-    "identity": (do.identity, 0, 0, False),
-    "shear_y": (do.shear_y_bicubic, 0, 0.3, True),
-    "translate_x": (functools.partial(do.translate_x, **GREY_FILL), 0, 150 / 331, True),
-    "translate_y": (functools.partial(do.translate_y, **GREY_FILL), 0, 150 / 331, True),
-    "rotate": (functools.partial(do.rotate, **GREY_FILL), 0, 30, False),
-    "color": (do.color, 0, 0.9, True),
-    "posterize": (do.posterize, 8, 4, False),
-    "solarize": (do.solarize, 256, 0, False),
-    "contrast": (do.contrast, 0, 0.9, True),
-    "sharpness": (do.sharpness, 0, 0.9, True),
-    "brightness": (do.brightness, 0, 0.9, True),
-    "autocontrast": (do.autocontrast, 0, 0, False),
-    "equalize": (do.equalize, 0, 0, False),
-    "invert": (do.invert, 0, 0, False),
-}
 ENHANCE = {"color", "contrast", "sharpness", "brightness"}  # their values are added to 1
 POLICY = """
     invert .1 7 contrast .2 6, rotate .7 2 translate_x .3 9, sharpness .8 1 sharpness .9 3,
@@ -196,8 +179,8 @@ POLICIES = {"base": None, "contrast": colour_jitter, "rand": random_operations, 
 def augment(images: Tensor, name: str, generators: list[torch.Generator], kind: str = "corrected") -> Tensor:
     """Return (epochs, N, C, H, W) augmented images, channels last, one epoch per generator.
 
-    ``none``, or ``base`` (crop with padding side/8, flip) followed by ``contrast``, ``rand`` or ``auto``, followed
-    by ``+cutout`` of a ``kind``.
+    ``none``, or ``base`` (crop with padding side/8, flip) then ``contrast``, ``rand`` or ``auto``, then
+    ``+cutout`` of a ``kind``.
     """
     epochs, number = len(generators), len(images)
     if name == "none":

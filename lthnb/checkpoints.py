@@ -28,12 +28,18 @@ class Checkpoints:
 
     def __init__(self, folder: Path, key: str, fingerprint: dict[str, Any], every: float = 20.0) -> None:
         self.folder, self.key, self.fingerprint, self.every = folder, key, fingerprint, every
-        self.exact, self.last, self.seconds, self.bytes = True, time.monotonic(), 0.0, 0
+        self.exact, self.seconds, self.bytes = True, 0.0, 0
+        self.last = self.began = time.monotonic()
+        self.before = 0.0  # seconds spent by earlier processes
         self.notes: dict[str, Any] = {}  # what the owner of the run adds to every checkpoint
 
     def paths(self) -> list[Path]:
         """The checkpoints in the folder, newest first."""
         return sorted(self.folder.glob("checkpoint-*.safetensors"), reverse=True)
+
+    def spent(self) -> float:
+        """Seconds of this process and of those that were killed."""
+        return self.before + time.monotonic() - self.began
 
     def due(self) -> bool:
         return time.monotonic() - self.last >= self.every
@@ -43,7 +49,7 @@ class Checkpoints:
         began, found = time.monotonic(), self.paths()
         number = int(found[0].stem.partition("-")[2]) + 1 if found else 0
         about = {"key": self.key, "fingerprint": self.fingerprint, "exact": self.exact}
-        about["progress"] = {**progress, **self.notes}
+        about["progress"] = {**progress, **self.notes, "spent": self.spent()}
         path = self.folder / f"checkpoint-{number:06}.safetensors"
         self.bytes += write_packed(path, pack(masks, states), about)
         for old in found[1:]:
@@ -69,7 +75,7 @@ class Checkpoints:
         return None
 
     def _compare(self, about: dict[str, Any]) -> None:
-        self.exact = about["exact"]
+        self.exact, self.before = about["exact"], about["progress"]["spent"]
         before = about["fingerprint"]
         for name in sorted(before.keys() | self.fingerprint.keys()):
             was, now = before.get(name), self.fingerprint.get(name)

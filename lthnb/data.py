@@ -164,6 +164,5 @@ def load(source: Source, config: DataConfig, seed: int, device: str = "cpu", cho
     values = fit.images.float().cpu() / 255
     mean, std = values.mean((0, 2, 3), keepdim=True), values.std((0, 2, 3), keepdim=True)
     std = torch.where(std > 0, std, 1)  # a constant channel stays 0
-    return Data(
-        fit, take("train", val), take("test", test), mean.to(device), std.to(device), source.facts.classes
-    )
+    parts = (fit, take("train", val), take("test", test))
+    return Data(*parts, mean.to(device), std.to(device), source.facts.classes)

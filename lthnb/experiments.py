@@ -135,8 +135,6 @@ def obtain(study: Study) -> list[Record]:
 
 def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:
     assert study.source is not None
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 means fp32
-    torch.set_num_threads(1)  # two threads are slower than one as soon as a second process runs
     device, precision, page = study.device, study.precision, study.page
     if study.source.note:
         print(f"NOTE data set {study.facts.name}: {study.source.note}")

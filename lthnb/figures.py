@@ -14,22 +14,21 @@ DENSE, TICKET, CONTROL = "#6b6b6b", "#1f6fb4", "#e07b00"
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
 
 
+STYLE = """figure.figsize: 7, 4
+figure.dpi: 110
+figure.constrained_layout.use: True
+font.size: 11
+axes.spines.top: False
+axes.spines.right: False
+axes.grid: True
+grid.alpha: 0.25
+legend.frameon: False
+lines.linewidth: 2"""
+
+
 def use_style() -> None:
     """Set matplotlib's defaults for all pages: readable at column width, in print and on a phone."""
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7, 4),
-            "figure.dpi": 110,
-            "figure.constrained_layout.use": True,
-            "font.size": 11,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "legend.frameon": False,
-            "lines.linewidth": 2,
-        }
-    )
+    plt.rcParams.update(dict(line.split(": ") for line in STYLE.splitlines()))
 
 
 def _density_axis(ax: Axes, density: list[float]) -> None:
@@ -119,19 +118,14 @@ def density_by_layer(records: list[Record], ax: Axes | None = None) -> Axes:
 def provenance(records: list[Record]) -> str:
     """Which records the numbers of a page come from, and who made them."""
     lines = [f"{record.config.key}  {record.config.slug}" for record in records]
-    devices = sorted(
-        {f"{r.made['device']}, {r.made['precision']}, torch {r.made['versions']['torch']}" for r in records}
-    )
-    dates = sorted({record.made["date"] for record in records})
-    spent = {
-        name: sum(row["seconds"][name] for r in records for row in r.rounds) for name in ("train", "evaluate")
-    }
-    rest = sum(record.made["seconds"] for record in records) - sum(spent.values())
-    return "\n".join(
-        [
-            *lines,
-            f"made on {'; '.join(devices)}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}",
-            f"time: train {spent['train']:.0f} s, evaluation {spent['evaluate']:.0f} s, images {rest:.0f} s",
-            f"data: {records[0].data['name']}, SHA-256 {records[0].data['sha256']}",
-        ]
-    )
+    made, rows = [record.made for record in records], [row for record in records for row in record.rounds]
+    devices = sorted({f"{m['device']}, {m['precision']}, torch {m['versions']['torch']}" for m in made})
+    dates = sorted({each["date"] for each in made})
+    spent = {name: sum(row["seconds"][name] for row in rows) for name in ("train", "evaluate")}
+    rest = sum(each["seconds"] for each in made) - sum(spent.values())
+    lines += [
+        f"made on {'; '.join(devices)}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}",
+        f"time: train {spent['train']:.0f} s, evaluation {spent['evaluate']:.0f} s, images {rest:.0f} s",
+        f"data: {records[0].data['name']}, SHA-256 {records[0].data['sha256']}",
+    ]
+    return "\n".join(lines)

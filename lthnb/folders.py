@@ -78,9 +78,8 @@ def folder(path: Path) -> Source:
     classes = tuple(sorted(tree["train"]))
     names = {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
     names = _listed(names, lists)
-    labels = {
-        split: torch.tensor([classes.index(name.split("/")[1]) for name in names[split]]) for split in names
-    }
+    place = {label: index for index, label in enumerate(classes)}
+    labels = {split: torch.tensor([place[name.split("/")[1]] for name in names[split]]) for split in names}
     digest = hashlib.sha256()
     shortest, grey = 2**30, True
     for name in sorted(names["train"] + names["test"]):
@@ -100,15 +99,9 @@ def folder(path: Path) -> Source:
 
     stem = path.name.removesuffix(path.suffix).removesuffix(".tar") if path.is_file() else path.name
     pool = int(labels["train"].bincount(minlength=len(classes)).min()) * len(classes)
-    facts = Facts(
-        f"folder:{stem}@{digest.hexdigest()[:8]}",
-        digest.hexdigest(),
-        classes,
-        1 if grey else 3,
-        min(shortest, LARGEST),
-        pool,
-        few=pool < FEW or bool(lists),
-    )
+    few, side = pool < FEW or bool(lists), min(shortest, LARGEST)
+    name = f"folder:{stem}@{digest.hexdigest()[:8]}"
+    facts = Facts(name, digest.hexdigest(), classes, 1 if grey else 3, side, pool, few)
     return Source(facts, labels, read, published=_published(names["train"], lists))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -59,19 +59,17 @@ def rounds(
         stop = config.train.epochs + (start if released else 0)
 
         try:
-            trained = train(
-                model,
-                masks,
-                data,
-                config.train,
-                seed=config.seed,
-                start=start,
-                stop=stop,
-                keep_at=config.prune.rewind_epoch + released if index == 0 else None,
-                precision=precision,
-                resume=_resume(saved) if saved and index == first else None,
-                after=_after(config, model, masks, rewind, index, stop, progress, checkpoints),
-            )
+            keep = config.prune.rewind_epoch + released if index == 0 else None
+            resume = _resume(saved) if saved and index == first else None
+            after = _after(config, model, masks, rewind, index, stop, progress, checkpoints)
+            options = {
+                "seed": config.seed,
+                "start": start,
+                "stop": stop,
+                "keep_at": keep,
+                "precision": precision,
+            }
+            trained = train(model, masks, data, config.train, resume=resume, after=after, **options)
         except Diverged as error:
             raise Diverged(f"seed {config.seed}, round {index}, {error}") from error
         rewind = trained.kept if index == 0 else rewind
@@ -81,16 +79,7 @@ def rounds(
             model.load_state_dict(rewind)
 
 
-def _after(
-    config: RunConfig,
-    model: nn.Module,
-    masks: Masks,
-    rewind: State,
-    index: int,
-    stop: int,
-    progress: Progress | None,
-    checkpoints: Checkpoints | None,
-) -> Callable[[int, torch.optim.SGD, Trained], None]:
+def _after(config, model, masks, rewind, index, stop, progress, checkpoints):  # types: see rounds
     """What happens at the end of every epoch: tell it, and make a checkpoint when one is due."""
 
     def after(done: int, sgd: torch.optim.SGD, trained: Trained) -> None:

@@ -1,7 +1,7 @@
 """Image operations on whole batches, every image by a value of its own, bit-equal to Pillow's results.
 
 Images are (N, C, H, W) uint8, values (N,) float64 on the same device. Arithmetic is Pillow's: float32 blends
-that truncate, 16.16 fixed-point sampling, float64 tables. Source: behaviour of Pillow 13, ``tests/pillow.py``.
+that truncate, 16.16 fixed-point sampling, float64 tables. Source: what Pillow 13 does (``tests/pillow.py``).
 """
 
 from __future__ import annotations

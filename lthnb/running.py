@@ -6,8 +6,6 @@ import dataclasses
 import json
 import math
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +30,12 @@ class OutOfMemory(UserError, MemoryError):
     """The device has no room for a batch."""
 
 
+def settle() -> None:
+    """One thread, since two are slower as soon as a second process runs; and fp32 means fp32 on a GPU."""
+    torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def epochs(config: RunConfig) -> int:
     """Epochs of all trainings of a run."""
     once = config.train.epochs + config.prune.rounds * _later(config)
@@ -53,18 +57,15 @@ def _behind(config: RunConfig, progress: dict[str, Any]) -> int:
 
 def estimate(configs: list[RunConfig], source: Source, device: str, precision: str) -> float:
     """Seconds that runs of equal size will take, from two timed batches and one timed evaluation."""
+    settle()
     config = configs[0]
     data = load(source, config.data, config.seed, device)
     few = Split(*(part[: 2 * config.train.batch_size] for part in (data.train.images, data.train.labels)))
     some = Split(data.test.images[:500], data.test.labels[:500])
     nothing = Split(data.test.images[:0], data.test.labels[:0])
     trial = dataclasses.replace(data, train=few, val=nothing, test=some)
-    shape = {
-        "channels": source.facts.channels,
-        "classes": len(data.classes),
-        "side": data.train.images.shape[2],
-    }
-    model = build(config.network, config.seed, **shape).to(device)
+    shape = {"classes": len(data.classes), "side": data.train.images.shape[2]}
+    model = build(config.network, 0, channels=source.facts.channels, **shape).to(device)
     settings = dataclasses.replace(config.train, lr=1e-6)
     for _ in range(2):  # the first warms up
         spent = train(model, ones(model), trial, settings, seed=0, stop=1, precision=precision).seconds
@@ -92,6 +93,7 @@ def run(
     Raises:
         RunBusy, DiskFull, OutOfMemory, Diverged: the last checkpoint is whole; the same command goes on.
     """
+    settle()
     folder = record.folders(runs)[0] / config.key
     with lock(folder):
         if folder.with_suffix(".json").exists():  # another process has finished it meanwhile
@@ -114,16 +116,7 @@ def run(
 class _Run:
     """What the phases of one run share. A ``refit`` set has two: one chooses the round, one trains on all."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        source: Source,
-        device: str,
-        precision: str,
-        folder: Path,
-        progress: Progress | None,
-        every: float,
-    ) -> None:
+    def __init__(self, config, source, device, precision, folder, progress, every) -> None:  # types: see run
         self.config, self.source, self.device, self.precision = config, source, device, precision
         self.folder, self.progress, self.rows = folder, progress, {"choosing": [], "all": []}
         mark = record.fingerprint(device, precision)
@@ -134,47 +127,34 @@ class _Run:
 
     def finish(self) -> Record:
         """Train what is left, choose, and write the record."""
-        began = time.perf_counter()
         saved = self.checkpoints.load(self.shape.empty())
-        spent = 0.0
         if saved:
-            self.rows |= saved.progress["rows"]
-            self.checkpoints.notes["rows"] = self.rows
-            spent = saved.progress["spent"]
-            self._tell(saved)
-        for phase in ["choosing", "all"] if self.config.data.split == "refit" else ["all"]:
-            if saved and saved.progress["phase"] != phase and phase == "choosing":
-                continue
+            self.rows = self.checkpoints.notes["rows"] = saved.progress["rows"]
+            done, index = saved.progress["epoch"], saved.progress["round"]
+            print(f"seed {self.config.seed}: going on in round {index} after epoch {done}")
+            if self.progress:
+                self.progress.total -= _behind(self.config, saved.progress)
+        phases = ["choosing", "all"] if self.config.data.split == "refit" else ["all"]
+        for phase in phases[phases.index(saved.progress["phase"]) :] if saved else phases:
             data = load(self.source, self.config.data, self.config.seed, self.device, phase == "choosing")
-            self.checkpoints.notes |= {"phase": phase, "spent": spent + time.perf_counter() - began}
-            here = saved if saved and saved.progress["phase"] == phase else None
-            self._phase(phase, data, here)
-        sizes = {name: weight.numel() for name, weight in prunable(self.shape.empty()).items()}
-        seconds = spent + time.perf_counter() - began
-        who = record.made(self.device, self.precision, seconds, self.checkpoints.exact)
-        rows = self.rows["all"]
+            self.checkpoints.notes["phase"] = phase
+            self._phase(phase, data, saved if saved and saved.progress["phase"] == phase else None)
+        rows, sizes = self.rows["all"], {n: w.numel() for n, w in prunable(self.shape.empty()).items()}
+        who = record.made(self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact)
         made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
         write(self.folder.with_suffix(".json"), made.to_json())
         self.checkpoints.clear()
         return made
 
-    def _tell(self, saved: Saved) -> None:
-        done, index = saved.progress["epoch"], saved.progress["round"]
-        print(f"seed {self.config.seed}: going on in round {index} after epoch {done}")
-        if self.progress:
-            self.progress.total -= _behind(self.config, saved.progress)
-
     def _phase(self, phase: str, data: Data, saved: Saved | None) -> None:
-        settings = {"precision": self.precision, "progress": self.progress}
-        for each in rounds(self.config, data, checkpoints=self.checkpoints, saved=saved, **settings):
+        settings = {"precision": self.precision, "progress": self.progress, "checkpoints": self.checkpoints}
+        for each in rounds(self.config, data, saved=saved, **settings):
             row = _row(each, data)
+            if phase == "all" and self.rows["choosing"]:
+                _add_choice(row, self.rows["choosing"][each.index])
+            self.rows[phase].append(row)
             if phase == "all":
-                if self.rows["choosing"]:
-                    _add_choice(row, self.rows["choosing"][each.index])
-                self.rows[phase].append(row)
                 self._keep_ticket(each, data)
-            else:
-                self.rows[phase].append(row)
 
     def _keep_ticket(self, each: Round, data: Data) -> None:
         """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
@@ -183,36 +163,26 @@ class _Run:
         wanted = {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
         if each.index not in wanted:
             return
-        mean, std = data.mean.flatten().tolist(), data.std.flatten().tolist()
-        about = {
-            "key": self.config.key,
-            "round": each.index,
-            "data": self.source.facts.name,
-            "mean": mean,
-            "std": std,
-        }
+        about = {"key": self.config.key, "round": each.index, "data": self.source.facts.name}
+        about |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}
         states = {"rewind": each.rewind, "trained": each.model.state_dict()}
-        states = {name: state for name, state in states.items() if state}
-        tickets.save(
-            self.folder / f"round-{each.index:02}.safetensors",
-            tickets.Ticket(self.shape, each.masks, states, about),
-        )
+        ticket = tickets.Ticket(self.shape, each.masks, {n: s for n, s in states.items() if s}, about)
+        tickets.save(self.folder / f"round-{each.index:02}.safetensors", ticket)
         for path in self.folder.glob("round-*.safetensors"):
             if int(path.stem.partition("-")[2]) not in wanted:
                 path.unlink()
 
     def _facts(self, data: Data) -> dict[str, Any]:
-        classes = len(data.classes)
-        return {
+        number, splits = len(data.classes), data.splits.items()
+        facts = {
             **dataclasses.asdict(self.source.facts),
             "classes": list(data.classes),
             "note": self.source.note,
-            "counts": {
-                name: s.labels.bincount(minlength=classes).tolist() for name, s in data.splits.items()
-            },
-            "mean": [round(value, 5) for value in data.mean.flatten().tolist()],
-            "std": [round(value, 5) for value in data.std.flatten().tolist()],
         }
+        facts["counts"] = {name: split.labels.bincount(minlength=number).tolist() for name, split in splits}
+        for name, value in (("mean", data.mean), ("std", data.std)):
+            facts[name] = [round(each, 5) for each in value.flatten().tolist()]
+        return facts
 
 
 def _row(each: Round, data: Data) -> dict[str, Any]:

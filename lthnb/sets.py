@@ -131,12 +131,8 @@ def _digits(root: str) -> Source:
     labels = torch.from_numpy(found.target).long()
     rank = torch.stack([labels == label for label in range(10)]).cumsum(1)[labels, torch.arange(len(labels))]
     parts = {"train": rank % 3 != 0, "test": rank % 3 == 0}
-    return arrays(
-        "digits",
-        {split: images[chosen] for split, chosen in parts.items()},
-        {split: labels[chosen] for split, chosen in parts.items()},
-        tuple("0123456789"),
-    )
+    images, labels = ({split: part[c] for split, c in parts.items()} for part in (images, labels))
+    return arrays("digits", images, labels, tuple("0123456789"))
 
 
 def _few_shot(name: str, root: str) -> Source:

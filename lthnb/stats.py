@@ -9,14 +9,8 @@ import numpy as np
 
 from lthnb.record import SPLITS, Record
 
-PAPER_ROUND = {
-    500: 15,
-    1000: 15,
-    5000: 4,
-    10_000: 2,
-    25_000: 1,
-    50_000: 2,
-}  # from its small dense networks' widths
+# the paper's round by number of images, from the widths of its small dense networks
+PAPER_ROUND = {500: 15, 1000: 15, 5000: 4, 10_000: 2, 25_000: 1, 50_000: 2}
 
 
 @dataclass(frozen=True)
@@ -69,10 +63,8 @@ def paper_round(images: int, density: list[float]) -> int:
 
 def gains(records: list[Record], rounds: list[int], split: str = "test") -> list[float]:
     """Accuracy of a round minus that of round 0, in points, one per record; a record is its own pair."""
-    return [
-        100 * (record.accuracy(split)[index] - record.accuracy(split)[0])
-        for record, index in zip(records, rounds, strict=True)
-    ]
+    pairs = [(record.accuracy(split), index) for record, index in zip(records, rounds, strict=True)]
+    return [100 * (values[index] - values[0]) for values, index in pairs]
 
 
 def direction(gain: Interval, published: float) -> str:
@@ -117,11 +109,7 @@ def selection(records: list[Record]) -> str:
             continue
         density = [100 * record.density[index] for record, index in zip(records, picked, strict=True)]
         test = [100 * record.accuracy("test")[index] for record, index in zip(records, picked, strict=True)]
-        span = (
-            f"{min(density):.1f}"
-            if min(density) == max(density)
-            else f"{min(density):.1f}-{max(density):.1f}"
-        )
+        span = "-".join(dict.fromkeys(f"{edge:.1f}" for edge in (min(density), max(density))))
         gain = interval(gains(records, picked))
         lines.append(f"{name:<18}  {span:>9}  {interval(test)!s:>13}  {gain!s:>13}")
     return "\n".join(lines)

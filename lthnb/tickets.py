@@ -65,9 +65,8 @@ class Ticket:
         number = classes or len(self.shape.classes)
         shape = {"channels": self.shape.channels, "classes": number, "side": self.shape.side}
         model = build(self.shape.network, seed, **shape)
-        weights = {
-            name: value for name, value in self.states[state].items() if not (classes and "head." in name)
-        }
+        drop = "head." if classes else "no such name"
+        weights = {name: value for name, value in self.states[state].items() if drop not in name}
         model.load_state_dict(weights, strict=not classes)
         zero_(prunable(model), dropped(self.masks))
         return model

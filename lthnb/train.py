@@ -141,17 +141,7 @@ def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dic
     return dict(zip(epochs, images, strict=True))
 
 
-def _epoch(
-    model: nn.Module,
-    pruned: Masks,
-    sgd: torch.optim.SGD,
-    data: Data,
-    images: Tensor,
-    config: TrainConfig,
-    seed: int,
-    epoch: int,
-    precision: str,
-) -> float:
+def _epoch(model, pruned, sgd, data, images, config, seed, epoch, precision) -> float:  # types: see train
     """Train on every image once; return the mean loss. A GPU is waited for at the end only."""
     device, weights, parameters = data.train.labels.device, prunable(model), list(model.parameters())
     for group in sgd.param_groups:

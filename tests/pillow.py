@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from lthnb import augment
+
 AFFINE, BICUBIC, FILL = Image.Transform.AFFINE, Image.Resampling.BICUBIC, (128, 128, 128)
 
 
@@ -51,10 +53,10 @@ OPERATIONS = {
 }
 RANGES = {
     "rotate": (-30, 30), "solarize": (0, 256), "color": (0.05, 1.9), "contrast": (0.05, 1.9),
-    "brightness": (0.05, 1.9), "sharpness": (0.05, 1.9), "posterize": (4, 8.99), "shear_x": (-0.3, 0.3), "shear_y": (-0.3, 0.3),
-    "translate_x": (-0.45, 0.45), "translate_y": (-0.45, 0.45), "shear_x_bicubic": (-0.3, 0.3),
-    "shear_y_bicubic": (-0.3, 0.3), "translate_x_grey": (-0.45, 0.45), "translate_y_grey": (-0.45, 0.45),
-    "rotate_grey": (0, 30), "hue": (-0.1, 0.1),
+    "brightness": (0.05, 1.9), "sharpness": (0.05, 1.9), "posterize": (4, 8.99), "shear_x": (-0.3, 0.3),
+    "shear_y": (-0.3, 0.3), "translate_x": (-0.45, 0.45), "translate_y": (-0.45, 0.45),
+    "shear_x_bicubic": (-0.3, 0.3), "shear_y_bicubic": (-0.3, 0.3), "translate_x_grey": (-0.45, 0.45),
+    "translate_y_grey": (-0.45, 0.45), "rotate_grey": (0, 30), "hue": (-0.1, 0.1),
 }  # fmt: skip
 
 
@@ -67,24 +69,30 @@ def apply(name, image, value):
 
 SIMPLE = "identity autocontrast equalize rotate solarize color contrast brightness sharpness".split()
 RANDOM = [*SIMPLE, "shear_x", "shear_y", "translate_x", "translate_y", "posterize"]
-NARROW = {
-    **RANGES,
-    "shear_x": (-0.1, 0.1),
-    "shear_y": (-0.1, 0.1),
-    "translate_x": (-0.1, 0.1),
-    "translate_y": (-0.1, 0.1),
-}
+SMALL = dict.fromkeys(("shear_x", "shear_y", "translate_x", "translate_y"), (-0.1, 0.1))
 
 
 def random_chain(image, draw):
     """Four of the fourteen operations on a Pillow image."""
+    ranges = RANGES | SMALL
     for name in draw.choices(RANDOM, k=4):
-        image = OPERATIONS[name](image, draw.uniform(*NARROW.get(name, (0, 1))))
+        image = OPERATIONS[name](image, draw.uniform(*ranges.get(name, (0, 1))))
     return image
 
 
-def policy_chain(image, draw, policy):
-    """One sub-policy of (operation, probability, value) pairs on a Pillow image."""
+def _policy():
+    """The 25 sub-policies as triples of operation, probability and value, by the names used here."""
+    own = {"shear_y": "shear_y_bicubic", "rotate": "rotate_grey"}
+    own |= {"translate_x": "translate_x_grey", "translate_y": "translate_y_grey"}
+    names = [own.get(name, name) for name in augment.AUTO]
+    plus = [float(name in augment.ENHANCE) for name in augment.AUTO]
+    rows = zip(*(part.tolist() for part in augment._policy()), strict=True)
+    return [[(names[c], p, v + plus[c]) for c, p, v in zip(*row, strict=True)] for row in rows]
+
+
+def policy_chain(image, draw, policy=[]):  # noqa: B006 made at the first call
+    """One sub-policy on a Pillow image."""
+    policy.extend([] if policy else _policy())
     for name, chance, value in draw.choice(policy):
         if draw.random() < chance:
             image = OPERATIONS[name](image, value)

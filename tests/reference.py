@@ -35,13 +35,14 @@ def train(model, images, labels, config, orders):
 class Pictures(torch.utils.data.Dataset):
     """Images as a loader gets them: one Pillow image at a time through torchvision's transforms."""
 
-    def __init__(self, split, mean, std, augmented):
+    def __init__(self, split, mean, std, augmented, policy):
         from torchvision import transforms
 
         side = split.images.shape[-1]
         base = (
             [transforms.RandomCrop(side, side // 8), transforms.RandomHorizontalFlip()] if augmented else []
         )
+        base += [policy] if policy else []
         normal = transforms.Normalize(mean.flatten().tolist(), std.flatten().tolist())
         self.transform = transforms.Compose([*base, transforms.ToTensor(), normal])
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy().copy()) for image in split.images]
@@ -54,8 +55,8 @@ class Pictures(torch.utils.data.Dataset):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def loader(split, data, batch_size, augmented):
-    pictures = Pictures(split, data.mean, data.std, augmented)
+def loader(split, data, batch_size, augmented, policy=None):
+    pictures = Pictures(split, data.mean, data.std, augmented, policy)
     return torch.utils.data.DataLoader(pictures, batch_size, shuffle=augmented, num_workers=0)
 
 
@@ -77,3 +78,12 @@ def evaluate(model, batches):
     """Right answers, read batch by batch."""
     model.eval()
     return sum((model(images).argmax(1) == labels).sum().item() for images, labels in batches)
+
+
+def hooked(model):
+    """A model with torch's pruning hooks and masks of one, in torch's usual memory format."""
+    model = model.to(memory_format=torch.contiguous_format)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            prune.identity(part, "weight")
+    return model
