@@ -27,10 +27,10 @@ Row = dict[str, Any]
 
 
 def measure(images: int = 2000) -> Iterator[Row]:
-    """Time augmentation, training, evaluation, checkpoints and memory on one thread of the CPU.
+    """Time augmentation, training, evaluation and checkpoints on one thread; on CUDA the paper's step too.
 
-    Yields rows {what, value, plain, ratio}: ``plain`` is the same work by Pillow or by a loader and a plain
-    loop (``tests/reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
+    Yields rows {what, value, plain, ratio}: ``plain`` is the same work by Pillow or a loader and a plain loop
+    (``tests/reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
 
     Raises:
         DataMissing: the repository's tests, which hold the plain references, are not there.
@@ -41,6 +41,8 @@ def measure(images: int = 2000) -> Iterator[Row]:
     settle()
     yield from _augmentation(glyphs.glyphs().read("train", torch.arange(images), 32).contiguous())
     yield from _training(RunConfig.of(name="glyphs", **PROFILES["demo"]).replace(test_limit=2000))
+    if torch.cuda.is_available():
+        yield from _paper_step()
     yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
@@ -95,6 +97,28 @@ def _training(run: RunConfig) -> Iterator[Row]:
         keeper, state = Checkpoints(Path(folder), run.key, {}), copy(model)
         spent = seconds(lambda: keeper.save({}, full, dict.fromkeys(("model", "momentum", "rewind"), state)))
     yield _row("dense demo checkpoint, % of 20 s", 100 * spent / keeper.every)
+
+
+def _paper_step() -> Iterator[Row]:
+    """Steps/s of the paper's network at batch 100 in bf16, beside what arithmetic or memory would allow."""
+
+    def rate(action: Callable[[], object], times: int = 20) -> float:
+        for timed in (3, times):  # the first few warm up
+            torch.cuda.synchronize()
+            began = time.perf_counter()
+            for _ in range(timed):
+                action()
+            torch.cuda.synchronize()
+        return times / (time.perf_counter() - began)
+
+    square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    flops, copied = 2 * 8192**3 * rate(lambda: square @ square), 2 * square.nbytes * rate(square.clone)
+    data = load(glyphs.glyphs(), RunConfig.of(name="glyphs", test_limit=100).data, 0, "cuda")
+    model = build(RunConfig().network, 0).to("cuda")
+    spent = train(model, masks.ones(model), data, RunConfig().train, seed=0, stop=8, precision="bf16").seconds
+    steps = 8 * len(data.train) / 100 / spent["train"]
+    yield _row("paper step, steps/s, beside the arithmetic floor", steps, flops / (100 * 3.329e9))
+    yield _row("paper step, steps/s, beside the memory floor", steps, copied / (1.84e9 + 24 * 11_173_962))
 
 
 def shown(row: Row) -> str:

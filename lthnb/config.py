@@ -215,17 +215,14 @@ class RunConfig(Checked):
     def from_dict(cls, document: dict[str, Any]) -> RunConfig:
         """Rebuild what ``dataclasses.asdict`` took apart; absent fields take their defaults."""
         parts = {"data": DataConfig, "network": NetworkConfig, "train": TrainConfig, "prune": PruneConfig}
-        return cls(
-            **{name: parts[name](**value) if name in parts else value for name, value in document.items()}
-        )
+        made = {name: parts[name](**document[name]) for name in parts if name in document}
+        return cls(**{**document, **made})
 
     @property
     def key(self) -> str:
         """16 hex digits: SHA-256 of the protocol number and the fields that differ from their defaults."""
-        changed = {
-            "protocol": PROTOCOL,
-            **_changed(dataclasses.asdict(self), dataclasses.asdict(RunConfig())),
-        }
+        differing = _changed(dataclasses.asdict(self), dataclasses.asdict(RunConfig()))
+        changed = {"protocol": PROTOCOL, **differing}
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -240,18 +237,14 @@ class RunConfig(Checked):
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     pairs = {key: (value, defaults[key]) for key, value in values.items() if value != defaults[key]}
-    return {
-        key: _changed(value, default) if isinstance(value, dict) else value
-        for key, (value, default) in pairs.items()
-    }
+    changed = {}
+    for key, (value, default) in pairs.items():
+        changed[key] = _changed(value, default) if isinstance(value, dict) else value
+    return changed
 
 
-SMALL = {
-    "side": 16,
-    "rate": 0.488,
-    "rewind_epoch": 1,
-    "batch_size": 50,
-}  # 0.488: three prunings of 20 % in one
+# 0.488: three prunings of 20 % in one
+SMALL = {"side": 16, "rate": 0.488, "rewind_epoch": 1, "batch_size": 50}
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": SMALL
     | {"model": "resnet10", "width": 8, "rounds": 2, "epochs": 2}

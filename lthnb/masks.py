@@ -25,11 +25,6 @@ def kept(masks: Masks) -> dict[str, int]:
     return {name: int(mask.sum()) for name, mask in masks.items()}
 
 
-def density(masks: Masks) -> float:
-    """Fraction of the prunable weights that survive, in [0, 1]."""
-    return sum(kept(masks).values()) / sum(mask.numel() for mask in masks.values())
-
-
 def prune_by_magnitude(weights: dict[str, Tensor], masks: Masks, rate: float) -> Masks:
     """Drop the smallest surviving weights, ranked over all layers at once.
 

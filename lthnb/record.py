@@ -43,10 +43,8 @@ class Record:
 
     def accuracy(self, split: str) -> list[float]:
         """Accuracy of each round at its last epoch, as fractions; nan where the split is empty."""
-        return [
-            row["correct"][split] / row["total"][split] if row["total"][split] else float("nan")
-            for row in self.rounds
-        ]
+        pairs = [(row["correct"][split], row["total"][split]) for row in self.rounds]
+        return [right / total if total else float("nan") for right, total in pairs]
 
     @property
     def density(self) -> list[float]:

@@ -129,17 +129,8 @@ def headline(records: list[Record], published_gain: float) -> dict[str, float | 
     gain, record, index = interval(gains(records, picked)), records[0], picked[0]
     comparable = "cifar10" in record.data["name"] and record.config.data.images == 500
     verdict = direction(gain, published_gain) if comparable else "no published number"
-    return {
-        "images": sum(record.data["counts"]["train"]),
-        "dataset": record.data["name"].removeprefix("folder:").partition("@")[0],
-        "seeds": gain.n,
-        "round": index,
-        "density": 100 * record.density[index],
-        "dense": dense,
-        "ticket": ticket,
-        "gain": gain.mean,
-        "gain_low": gain.low,
-        "gain_high": gain.high,
-        "published": published_gain,
-        "verdict": verdict,
-    }
+    name = record.data["name"].removeprefix("folder:").partition("@")[0]
+    values = {"images": sum(record.data["counts"]["train"]), "dataset": name, "seeds": gain.n, "round": index}
+    values |= {"density": 100 * record.density[index], "dense": dense, "ticket": ticket, "gain": gain.mean}
+    values |= {"gain_low": gain.low, "gain_high": gain.high, "published": published_gain}
+    return values | {"verdict": verdict}

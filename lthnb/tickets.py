@@ -73,14 +73,10 @@ class Ticket:
 
     def classify(self, path: Path | str) -> list[tuple[str, float]]:
         """Return the classes of an image file with their probabilities, the likeliest first."""
+        mode = "L" if self.shape.channels == 1 else "RGB"
         with Image.open(path) as image:
-            pixels = np.asarray(
-                square(image.convert("L" if self.shape.channels == 1 else "RGB"), self.shape.side)
-            )
-        images = (
-            torch.from_numpy(pixels.copy()).reshape(1, *pixels.shape[:2], -1).permute(0, 3, 1, 2).float()
-            / 255
-        )
+            pixels = torch.from_numpy(np.array(square(image.convert(mode), self.shape.side)))
+        images = pixels.reshape(1, *pixels.shape[:2], -1).permute(0, 3, 1, 2).float() / 255
         mean, std = (torch.tensor(self.about[name]).reshape(1, -1, 1, 1) for name in ("mean", "std"))
         with torch.no_grad():
             chances = self.model().eval()((images - mean) / std).softmax(1)[0].tolist()

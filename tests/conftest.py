@@ -92,3 +92,8 @@ def tar_of(target: Path, files: dict[str, bytes]) -> Path:
 
 def opened(path: Path) -> folders.Source:
     return folders.folder(path)
+
+
+def density(masks):
+    """Fraction of the prunable weights that survive."""
+    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())

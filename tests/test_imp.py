@@ -3,6 +3,7 @@ import hashlib
 
 import pytest
 import torch
+from conftest import density
 
 from lthnb import config, data, imp, masks, train
 from lthnb.augment import augment
@@ -138,7 +139,7 @@ def test_no_pruning_follows_the_last_training(loaded):
     found = [each for each in imp.rounds(RUN, loaded)]
 
     assert [each.index for each in found] == [0, 1, 2, 3]
-    assert masks.density(found[-1].masks) == pytest.approx(0.6**3, abs=1e-3)
+    assert density(found[-1].masks) == pytest.approx(0.6**3, abs=1e-3)
 
 
 def test_rewinding_as_released_is_one_epoch_later_and_trains_as_long_as_round_zero(loaded):

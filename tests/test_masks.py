@@ -3,6 +3,7 @@ import itertools
 import pytest
 import reference
 import torch
+from conftest import density
 from torch import nn
 
 from lthnb import masks
@@ -110,7 +111,7 @@ def test_densities_of_a_real_network_follow_the_paper_for_sixteen_rounds():
     model = build(NetworkConfig(width=4), seed=0)
     found = masks.ones(model)
     for aim in PAPER:
-        assert 100 * masks.density(found) == pytest.approx(aim, abs=0.01)
+        assert 100 * density(found) == pytest.approx(aim, abs=0.01)
         smaller = masks.prune_by_magnitude(masks.prunable(model), found, 0.2)
         assert all((smaller[name] <= found[name]).all() for name in found)
         found = smaller

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 import torch
-from conftest import opened
+from conftest import density, opened
 from PIL import Image
 from safetensors.torch import save as serialise
 
@@ -96,7 +96,7 @@ def test_sizes_at_paper_scale_are_those_promised(tmp_path):
         tmp_path / "two", Ticket(shape, found, dict.fromkeys(("rewind", "trained"), model.state_dict()), {})
     )
 
-    assert masks.density(found) == pytest.approx(0.03518, abs=1e-5)
+    assert density(found) == pytest.approx(0.03518, abs=1e-5)
     assert one < 3.2e6
     assert both < 5e6
 
