@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -15,15 +16,19 @@ from lthnb.store import Damaged, is_locked, lock
 
 def state(folder: Path) -> tuple[str, str, str]:
     """Return state, progress and description of a run; its own folder is the only truth about it."""
+    try:
+        return _state(folder)
+    except (UserError, ValueError, KeyError, TypeError, OSError) as error:
+        return "damaged", str(error), ""
+
+
+def _state(folder: Path) -> tuple[str, str, str]:
     from lthnb.tickets import read_packed
 
     finished = folder.with_suffix(".json")
     if finished.exists():
-        try:
-            made = read(finished)
-            return "done", f"{len(made.rounds)} rounds", made.config.slug
-        except Damaged as error:
-            return "damaged", str(error), ""
+        made = read(finished)
+        return "done", f"{len(made.rounds)} rounds", made.config.slug
     found = "running" if is_locked(folder) else "interrupted"
     if (folder / "diverged.json").exists():
         return "diverged", json.loads((folder / "diverged.json").read_text())["message"], ""
@@ -42,7 +47,7 @@ def runs(options: argparse.Namespace) -> int:
     """List the runs of a folder, or clear the working files of some."""
     top = folders(options.runs)[0]
     named = {path.with_suffix("") for path in top.glob("*") if path.suffix in ("", ".json")}
-    found = sorted(path for path in named if len(path.name) == 16)
+    found = sorted(path for path in named if re.fullmatch("[0-9a-f]{16}", path.name))
     told = {path: state(path) for path in found}
     if options.clear:
         chosen = [path for path in found if path.name in options.clear or told[path][0] in options.clear]
@@ -55,7 +60,7 @@ def runs(options: argparse.Namespace) -> int:
                 print(f"{path.name}: working files removed")
         return 0 if chosen else print(f"nothing in {top} is {' or '.join(options.clear)}") or 1
     for path in found:
-        size = sum(file.stat().st_size for file in [*path.glob("*"), *top.glob(f"{path.name}.*json")]) / 1e6
+        size = sum(file.stat().st_size for file in path.glob("*") if file.exists()) / 1e6
         name, progress, what = told[path]
         print(f"{path.name}  {name:<11}  {size:8.1f} MB  {progress:<32}  {what}")
     print(f"{len(found)} runs; --clear KEY (or done, interrupted, diverged) removes checkpoints and tickets")

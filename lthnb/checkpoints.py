@@ -77,6 +77,10 @@ class Checkpoints:
     def _compare(self, about: dict[str, Any]) -> None:
         self.exact, self.before = about["exact"], about["progress"]["spent"]
         before = about["fingerprint"]
+        if before["images"] != self.fingerprint["images"]:
+            raise Damaged(
+                f"{self.key} was begun on other images of the same name; clear it or bring those back"
+            )
         for name in sorted(before.keys() | self.fingerprint.keys()):
             was, now = before.get(name), self.fingerprint.get(name)
             if was != now:
@@ -84,6 +88,7 @@ class Checkpoints:
                 print(f"NOTE {name} was {was} and is {now}: the run goes on, its last bits will differ")
 
     def clear(self) -> None:
-        """Remove the checkpoints of a run that is finished."""
+        """Remove the checkpoints of a run that is finished, and what a killed writer left."""
+        clean(self.folder)
         for path in [*self.paths(), *self.folder.glob("*.damaged")]:
             path.unlink()

@@ -16,7 +16,7 @@ from lthnb.masks import prunable
 from lthnb.parameters import Progress, clock, overrides
 from lthnb.record import MissingRun, Record, load_all
 from lthnb.record import load as load_record
-from lthnb.running import epochs, estimate, run
+from lthnb.running import epochs, estimate, memory_errors, run
 from lthnb.sets import open_source
 from lthnb.tickets import Shape
 
@@ -49,7 +49,9 @@ def plan(facts: Facts, page: SimpleNamespace, profile: str) -> tuple[RunConfig, 
     if "side" not in chosen and profile == "demo" and facts.side > 64:
         values["side"] = 64
     values["side"] = min(values.get("side", 0), facts.side) % facts.side  # 0: as stored
-    config = RunConfig.of(name=facts.name, split="refit" if facts.few else "holdout", **values)
+    config = RunConfig.of(
+        name=facts.name, split="refit" if facts.few and not values.get("long_tail") else "holdout", **values
+    )
     config = config.replace(images=count(facts, config.data, page.fraction))
     shape = Shape(config.network, facts.channels, config.data.side or facts.side, facts.classes)
     weights = sum(weight.numel() for weight in prunable(shape.empty()).values())
@@ -138,7 +140,8 @@ def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:
     device, precision, page = study.device, study.precision, study.page
     if study.source.note:
         print(f"NOTE data set {study.facts.name}: {study.source.note}")
-    seconds = estimate(missing, study.source, device, precision)
+    with memory_errors(missing[0], device):
+        seconds = estimate(missing, study.source, device, precision)
     scale = f"{study.profile} scale on {device} in {precision}"
     print(f"training {len(missing)} runs at {scale}: about {clock(seconds)}")
     progress = Progress(sum(epochs(config) for config in missing))

@@ -25,6 +25,7 @@ FEW = 2000  # a folder with fewer training images chooses its round on a part of
 FORMATS = {"PNG", "JPEG", "WEBP"}
 MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 LARGEST = 224  # pixels; images with longer edges are resized to it when they are read "as stored"
+MOST_BYTES = 2**26  # a file in an archive may hold 64 MiB
 MOST_PIXELS = 2**26  # an image may unpack to 64 megapixels
 
 
@@ -77,6 +78,7 @@ def folder(path: Path) -> Source:
     tree = _tree(path, {name: content for name, content in files.items() if not name.startswith("splits")})
     classes = tuple(sorted(tree["train"]))
     names = {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
+    _check_lists(names, lists)
     names = _listed(names, lists)
     place = {label: index for index, label in enumerate(classes)}
     labels = {split: torch.tensor([place[name.split("/")[1]] for name in names[split]]) for split in names}
@@ -117,6 +119,8 @@ def _lists(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, list[
             lines = _content(files[name]).decode().split("\n")
         except UnicodeDecodeError as error:
             raise DataError(f"{name} in {path.name} is no list of names: {error}") from error
+        if role in lists:
+            raise DataError(f"{path.name} has two lists of {role} images, {name} is the second")
         lists[role] = [
             f"{'test' if role == 'test' else 'train'}/{line.strip()}" for line in lines if line.strip()
         ]
@@ -140,6 +144,15 @@ def _listed(names: dict[str, list[str]], lists: dict[str, list[str]]) -> dict[st
     return {split: [name for name in names[split] if name in wanted[split]] for split in names}
 
 
+def _check_lists(names: dict[str, list[str]], lists: dict[str, list[str]]) -> None:
+    """Every class must have images in every list, and as many as the others to train and to choose on."""
+    classes = {name.split("/")[1] for name in names["train"] + names["test"]}
+    for role, entries in lists.items():
+        counts = {label: sum(name.split("/")[1] == label for name in entries) for label in sorted(classes)}
+        if min(counts.values()) == 0 or (role != "test" and len({*counts.values()}) > 1):
+            raise DataError(f"the {role} list gives classes unequal numbers of images: {counts}")
+
+
 def _published(train: list[str], lists: dict[str, list[str]]) -> tuple[Tensor, Tensor] | None:
     if not lists:
         return None
@@ -154,6 +167,8 @@ def _directory(path: Path) -> dict[str, Path | bytes | None]:
         for place, folders, names in os.walk(path / top, followlinks=True):
             files |= {(Path(place) / name).relative_to(path).as_posix(): None for name in folders}
             files |= {(Path(place) / name).relative_to(path).as_posix(): Path(place) / name for name in names}
+            if Path(place) != path / top:
+                folders.clear()  # deeper folders are an error anyway, and links may lead back
     return files
 
 
@@ -183,6 +198,10 @@ def _archive(path: Path) -> dict[str, Path | bytes | None]:
                 name = "/".join(parts)
                 if not (member.isdir() or member.isfile()):
                     raise DataError(f"{name} in {path.name} is neither a file nor a folder")
+                if member.size > MOST_BYTES:
+                    raise DataError(
+                        f"{name} in {path.name} has {member.size:,} bytes; at most {MOST_BYTES:,}"
+                    )
                 if member.isfile() and name in files:
                     raise DataError(f"{name} stands twice in {path.name}")
                 content = archive.extractfile(member)

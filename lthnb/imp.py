@@ -99,4 +99,4 @@ def _resume(saved: Saved) -> Resume:
     correct = {int(done): right for done, right in note["correct"].items()}
     kept = saved.states.get("rewind", {}) if note["round"] == 0 else {}
     trained = Trained(note["losses"], correct, kept, note["seconds"])
-    return Resume(note["epoch"], saved.states["momentum"], trained)
+    return Resume(note["epoch"], saved.states.get("momentum", {}), trained)

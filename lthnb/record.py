@@ -10,6 +10,7 @@ import platform
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -120,24 +121,23 @@ def load_all(runs: str = "") -> list[Record]:
 
 def fingerprint(device: str, precision: str) -> dict[str, Any]:
     """What decides the last bits of a run; never a path, a host or a user."""
-    import numpy
     import torch
 
     name = f"cpu {torch.backends.cpu.get_cpu_capability()}"
     if device.startswith("cuda"):
         name = f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": numpy.__version__}
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "lthnb").glob("*.py"))))
+    versions = {name: version(name) for name in ("torch", "numpy", "pillow")}
+    versions |= {"python": platform.python_version(), "code": code.hexdigest()[:16]}
     return {"device": name, "precision": precision, "threads": torch.get_num_threads(), "versions": versions}
 
 
 def made(device: str, precision: str, seconds: float, exact: bool = True) -> dict[str, Any]:
     """Tell who made a record; ``exact`` is False when it was resumed on another machine or setting."""
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "lthnb").glob("*.py"))))
     return {
         **fingerprint(device, precision),
         "cores": os.cpu_count(),
         "exact": exact,
-        "code": code.hexdigest()[:16],
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "seconds": round(seconds, 1),
     }

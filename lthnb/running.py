@@ -6,6 +6,9 @@ import dataclasses
 import json
 import math
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,8 +29,15 @@ from lthnb.train import Diverged, train
 EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
 
 
+NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
+
+
 class OutOfMemory(UserError, MemoryError):
     """The device has no room for a batch."""
+
+
+class DeviceLost(UserError, RuntimeError):
+    """A GPU stopped working in the middle of a run."""
 
 
 def settle() -> None:
@@ -96,21 +106,34 @@ def run(
     settle()
     folder = record.folders(runs)[0] / config.key
     with lock(folder):
-        if folder.with_suffix(".json").exists():  # another process has finished it meanwhile
+        for left in folder.parent.glob(f".{config.key}.json.*"):
+            left.unlink(missing_ok=True)
+        this = _Run(config, source, device, precision, folder, progress, every)
+        if folder.with_suffix(".json").exists():  # another process has finished it, or was killed right after
+            this.checkpoints.clear()
             return record.load(config, runs)
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
-            return _Run(config, source, device, precision, folder, progress, every).finish()
+            with memory_errors(config, device):
+                return this.finish()
         except Diverged as error:
             write(folder / "diverged.json", json.dumps({"message": str(error)}).encode())
             raise
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if type(error) is RuntimeError and "memory" not in str(error):
-                raise
-            raise OutOfMemory(
-                f"no memory left on {device} at batch size {config.train.batch_size}; the last checkpoint is "
-                "whole. Close other programs and run again, or choose a smaller width, side or batch_size"
-            ) from error
+
+
+@contextmanager
+def memory_errors(config: RunConfig, device: str) -> Iterator[None]:
+    """Say what to do when the device has no room or is gone."""
+    kept, size = "the last checkpoint is whole", config.train.batch_size
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_ROOM.search(str(error)):
+            help = "close other programs and run again, or choose a smaller width, side or batch_size"
+            raise OutOfMemory(f"no memory left on {device} at batch size {size}; {kept}: {help}") from error
+        if "CUDA error" in str(error):
+            raise DeviceLost(f"{device} failed ({error}); {kept}: run the same command again") from error
+        raise
 
 
 class _Run:
@@ -119,7 +142,7 @@ class _Run:
     def __init__(self, config, source, device, precision, folder, progress, every) -> None:  # types: see run
         self.config, self.source, self.device, self.precision = config, source, device, precision
         self.folder, self.progress, self.rows = folder, progress, {"choosing": [], "all": []}
-        mark = record.fingerprint(device, precision)
+        mark = record.fingerprint(device, precision) | {"images": source.facts.sha256}
         self.checkpoints = Checkpoints(folder, config.key, mark, every)
         self.checkpoints.notes |= {"rows": self.rows, "config": dataclasses.asdict(config)}
         facts, side = source.facts, config.data.side or source.facts.side
@@ -144,6 +167,9 @@ class _Run:
         made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
         write(self.folder.with_suffix(".json"), made.to_json())
         self.checkpoints.clear()
+        for path in self.folder.glob("round-*.safetensors"):
+            if int(path.stem.partition("-")[2]) not in self._wanted():
+                path.unlink()
         return made
 
     def _phase(self, phase: str, data: Data, saved: Saved | None) -> None:
@@ -156,21 +182,20 @@ class _Run:
             if phase == "all":
                 self._keep_ticket(each, data)
 
-    def _keep_ticket(self, each: Round, data: Data) -> None:
-        """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
+    def _wanted(self) -> set[int | None]:
         density = [(1 - self.config.prune.rate) ** index for index in range(self.config.prune.rounds + 1)]
         rows = self.rows["choosing"] or self.rows["all"]
-        wanted = {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
-        if each.index not in wanted:
+        return {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
+
+    def _keep_ticket(self, each: Round, data: Data) -> None:
+        """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
+        if each.index not in self._wanted():
             return
         about = {"key": self.config.key, "round": each.index, "data": self.source.facts.name}
         about |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}
         states = {"rewind": each.rewind, "trained": each.model.state_dict()}
         ticket = tickets.Ticket(self.shape, each.masks, {n: s for n, s in states.items() if s}, about)
         tickets.save(self.folder / f"round-{each.index:02}.safetensors", ticket)
-        for path in self.folder.glob("round-*.safetensors"):
-            if int(path.stem.partition("-")[2]) not in wanted:
-                path.unlink()
 
     def _facts(self, data: Data) -> dict[str, Any]:
         number, splits = len(data.classes), data.splits.items()

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lthnb.config import UserError
@@ -58,15 +58,21 @@ def write(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        if error.errno in FULL:
-            room = shutil.disk_usage(path.parent).free
-            raise DiskFull(
-                f"no room for {path} ({len(content):,} bytes, {room:,} free); "
-                "make room and run the same command again, it goes on from the last checkpoint"
-            ) from error
-        raise NotWritable(f"cannot write {path}: {error.strerror or error}") from error
+        raise _told(path, error, len(content)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _told(path: Path, error: OSError, size: int = 0) -> UserError:
+    """The error of a failed write in words that say what to do."""
+    if error.errno not in FULL:
+        return NotWritable(f"cannot write {path}: {error.strerror or error}; pass another folder as runs")
+    room = shutil.disk_usage(next(place for place in path.parents if place.exists())).free
+    return DiskFull(
+        f"no room for {path} ({size:,} bytes, {room:,} free); make room and run the same command again, "
+        "it goes on from the last checkpoint"
+    )
 
 
 def _sync(folder: Path) -> None:
@@ -113,37 +119,37 @@ def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
         RunBusy: another process holds it for ``wait`` seconds (a killed papermill's kernel lives on for 3).
         NotWritable: the folder cannot be made.
     """
+    path, until = folder / "lock", time.monotonic() + wait
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("a+")
-    except OSError as error:
-        raise NotWritable(
-            f"cannot write to {folder}: {error.strerror}; pass another folder as runs"
-        ) from error
-    with file:
-        until = time.monotonic() + wait
         while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    break  # and not a lock that was cleared away while we waited
             except BlockingIOError as error:
                 if time.monotonic() > until:
                     file.seek(0)
-                    holder = file.read().strip() or "unknown"
-                    raise RunBusy(
-                        f"{folder.name} is being run by process {holder}; wait for it or stop it"
-                    ) from error
+                    holder = f"process {file.read().strip() or 'unknown'}"
+                    raise RunBusy(f"{folder.name} is run by {holder}; wait for it or stop it") from error
                 time.sleep(0.1)
+            file.close()
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+    except RunBusy:
+        raise
+    except OSError as error:
+        raise _told(path, error) from error
+    with file:
         yield
 
 
 def is_locked(folder: Path) -> bool:
     """Whether some process holds a run's folder now."""
     try:
-        with (folder / "lock").open("r+") as file:
+        with (folder / "lock").open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

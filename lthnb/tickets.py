@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,11 +166,18 @@ def load(path: Path | str) -> Ticket:
         raw = about.pop("shape")
         network, classes = NetworkConfig(**raw.pop("network")), tuple(map(str, raw.pop("classes")))
         shape = Shape(network, classes=classes, **{name: int(value) for name, value in raw.items()})
+        if not (1 <= shape.side <= 1024 and shape.channels in (1, 3) and 2 <= len(classes) <= 100_000):
+            raise ValueError(f"{shape.side} pixels, {shape.channels} channels, {len(classes)} classes")
+        numbers = [
+            float(value) for name in ("mean", "std") for value in about.get(name, [0] * shape.channels)
+        ]
+        if len(numbers) != 2 * shape.channels or not all(math.isfinite(value) for value in numbers):
+            raise ValueError(f"mean and std are {numbers}")
         model = shape.empty()
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
         raise TicketError(f"{Path(path).name} names no network: {error}") from error
     masks, states = unpack(packed, model)
     for kind, state in states.items():
-        if state.keys() != model.state_dict().keys():
-            raise TicketError(f"{Path(path).name} lacks some {kind} weights")
+        if kind not in ("rewind", "trained") or state.keys() != model.state_dict().keys():
+            raise TicketError(f"{Path(path).name} lacks some {kind} weights, or they are not of a ticket")
     return Ticket(shape, masks, states, about)

@@ -162,6 +162,40 @@ def test_the_policy_is_the_published_one():
     assert torch.allclose(chances, torch.tensor([[chance for _, chance, _ in row] for row in published]))
 
 
+def test_values_are_uniform_over_the_published_ranges(monkeypatch, images):
+    low_high = {"rotate": 30, "shear_x": 0.1, "shear_y": 0.1, "translate_x": 0.1, "translate_y": 0.1}
+    expected = {name: (-edge, edge) for name, edge in low_high.items()} | {
+        "solarize": (0, 256),
+        "posterize": (4, 8),
+    }
+    expected |= dict.fromkeys(("color", "contrast", "brightness", "sharpness"), (0.05, 0.95))
+    _, chain = chains(monkeypatch, images[:10].repeat(200, 1, 1, 1), module.random_operations)
+    names = [operation.__name__ for operation, *_ in RANDOM]
+    for name, (low, high) in expected.items():
+        drawn = [value for steps in chain for code, value in steps if names[code] == name]
+        assert stats.kstest(drawn, "uniform", (low, high - low)).pvalue > 1e-5, name
+
+
+def test_signs_and_chances_of_the_policy_are_those_drawn(monkeypatch, images):
+    _, chain = chains(monkeypatch, images[:10].repeat(800, 1, 1, 1), module.auto_policy)
+    moves = [v for steps in chain for code, v in steps if list(AUTO)[code] == "translate_y"]
+    colours = [v for steps in chain for code, v in steps if list(AUTO)[code] == "color" and v != 1]
+    _codes, chances, _ = module._policy()
+    applied = np.mean([code != 0 for steps in chain for code, _ in steps])
+
+    assert abs(np.mean(np.array(moves) > 0) - 0.5) < 4 * 0.5 / len(moves) ** 0.5
+    assert abs(np.mean(np.array(colours) > 1) - 0.5) < 4 * 0.5 / len(colours) ** 0.5
+    assert max(moves) == pytest.approx(150 / 331)
+    assert abs(applied - chances.mean().item()) < 4 * 0.5 / 16_000**0.5
+
+
+def test_jitter_draws_its_published_ranges(monkeypatch, images):
+    _, chain = chains(monkeypatch, images[:10].repeat(200, 1, 1, 1), module.colour_jitter)
+    for operation, (low, high) in enumerate([(0.6, 1.4)] * 3 + [(-0.1, 0.1)]):
+        drawn = [value for steps in chain for code, value in steps[:4] if code == operation]
+        assert stats.kstest(drawn, "uniform", (low, high - low)).pvalue > 1e-5
+
+
 def test_rates_are_those_of_the_sources(monkeypatch, glyphs):
     images = glyphs.read("train", torch.arange(10), 32).repeat(400, 1, 1, 1)
     _, chain = chains(monkeypatch, images, module.colour_jitter)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import faults
@@ -6,7 +7,7 @@ import torch
 
 from lthnb import __main__, checkpoints, imp, record, running, store, train
 from lthnb.running import OutOfMemory
-from lthnb.store import NotWritable, RunBusy
+from lthnb.store import Damaged, NotWritable, RunBusy
 from lthnb.train import Diverged
 
 
@@ -108,7 +109,7 @@ def test_a_refit_run_goes_on_in_either_phase(image_folder, tmp_path, monkeypatch
 
 
 def test_a_second_process_is_told_who_runs(tmp_path):
-    with store.lock(tmp_path / "run"), pytest.raises(RunBusy, match="run is being run by process"):
+    with store.lock(tmp_path / "run"), pytest.raises(RunBusy, match="run is run by process"):
         pid = faults.os.getpid()
         assert store.is_locked(tmp_path / "run")
         assert (tmp_path / "run" / "lock").read_text() == str(pid)
@@ -120,7 +121,7 @@ def test_a_second_process_is_told_who_runs(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_trained(glyphs, tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(NotWritable, match="cannot write to"):
+    with pytest.raises(NotWritable, match="cannot write .*pass another folder as runs"):
         running.run(faults.TINY, glyphs, runs=str(tmp_path / "file"))
 
 
@@ -255,3 +256,93 @@ def test_bytes_written_by_a_run_of_the_papers_size_stay_under_ten_gigabytes():
     kept = [2 * 4 * (weights * 0.8**k + other) + weights / 8 for k in range(rounds)]
 
     assert sum(per_round) + sum(kept) < 10e9
+
+
+def test_a_run_without_momentum_goes_on_too(glyphs, tmp_path, monkeypatch):
+    config, inner = faults.SMALL.replace(momentum=0.0), checkpoints.Checkpoints.save
+
+    def save(self, *rest):
+        inner(self, *rest)
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", save)
+        with pytest.raises(Stop):
+            running.run(config, glyphs, runs=str(tmp_path), every=0)
+    running.run(config, glyphs, runs=str(tmp_path))
+
+    assert __main__.state(tmp_path / config.key)[0] == "done"
+
+
+def test_a_run_does_not_go_on_with_other_images(glyphs, stopped):
+    other = dataclasses.replace(glyphs, facts=dataclasses.replace(glyphs.facts, sha256="0" * 64))
+
+    with pytest.raises(Damaged, match="begun on other images of the same name"):
+        running.run(faults.SMALL, other, runs=str(stopped.parent))
+    assert len(list(stopped.glob("checkpoint-*"))) == 2
+
+
+def test_a_run_resumed_in_another_precision_says_so_for_ever(glyphs, stopped, capsys):
+    running.run(faults.SMALL, glyphs, runs=str(stopped.parent), precision="bf16")
+
+    assert "NOTE precision was fp32 and is bf16" in capsys.readouterr().out
+    assert record.load(faults.SMALL, str(stopped.parent)).made["exact"] is False
+
+
+def test_what_a_kill_leaves_is_cleared_by_the_next_start(glyphs, tmp_path):
+    running.run(faults.TINY, glyphs, runs=str(tmp_path))
+    folder = tmp_path / faults.TINY.key
+    for path in (folder / "checkpoint-000007.safetensors", tmp_path / f".{faults.TINY.key}.json.0123abcd"):
+        path.write_bytes(b"half")
+    running.run(faults.TINY, glyphs, runs=str(tmp_path))
+
+    assert not list(tmp_path.glob(".*")) and not list(folder.glob("checkpoint-*"))
+
+
+def test_clearing_touches_nothing_but_runs(tmp_path, capsys):
+    precious = tmp_path / "holiday-pictures" / "beach.jpg"
+    precious.parent.mkdir()
+    precious.write_text("x")
+
+    assert __main__.main(["runs", "--runs", str(tmp_path), "--clear", "interrupted"]) == 1
+    assert precious.exists()
+
+
+def test_one_bad_run_does_not_hide_the_others(glyphs, tmp_path, capsys):
+    running.run(faults.TINY, glyphs, runs=str(tmp_path))
+    (tmp_path / ("0" * 16)).mkdir()
+    (tmp_path / ("0" * 16) / "diverged.json").write_text("{")
+
+    assert __main__.main(["runs", "--runs", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"{'0' * 16}  damaged" in said and f"{faults.TINY.key}  done" in said
+
+
+def test_a_waiting_writer_gets_the_lock_when_it_is_let_go_and_never_a_cleared_one(tmp_path):
+    folder = tmp_path / "run"
+    holder = faults.forked(lambda: _hold_then_clear(folder))
+    faults.time.sleep(0.3)
+    with store.lock(folder, wait=5):
+        assert store.is_locked(folder)
+        with pytest.raises(RunBusy), store.lock(folder, wait=0):
+            pass
+    assert faults.ended(holder) == 0
+
+
+def _hold_then_clear(folder):
+    with store.lock(folder):
+        faults.time.sleep(1)
+        faults.shutil.rmtree(folder)
+
+
+def test_a_lost_gpu_and_a_full_one_are_told_apart(glyphs):
+    words = r"illegal memory access.*run the same command again"
+    with pytest.raises(running.DeviceLost, match=words), running.memory_errors(faults.TINY, "cuda"):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    words = "no memory left on cuda at batch size 20"
+    with pytest.raises(OutOfMemory, match=words), running.memory_errors(faults.TINY, "cuda"):
+        raise RuntimeError("CUDA error: out of memory")
+
+
+def test_a_disk_without_a_byte_left_is_told_before_training(glyphs, tmp_path):
+    assert faults.disks([0], glyphs) == (1, 1, 1)

@@ -170,6 +170,8 @@ def test_label_noise_is_wrong_everywhere_it_is_and_nowhere_else(glyphs):
     assert torch.equal(clean.train.images, noise.train.images)
     assert torch.equal(clean.test.labels, noise.test.labels)
     assert noise.train.labels[wrong].bincount(minlength=10).min() > 5
+    labels = torch.zeros(100, dtype=torch.long)
+    assert not torch.equal(data.noisy(labels, 0.4, 10, 0), data.noisy(labels, 0.4, 10, 1))
 
 
 def test_a_published_split_chooses_and_everything_reports(real_images):

@@ -201,6 +201,9 @@ def test_published_lists_match_names_exactly(tmp_path):
             r"train2\.txt in pets\.tar lists train/cat/cat_45",
         ),
         ({"train2": TRAIN}, "split lists for train; train and val are both needed"),
+        ({"train1": TRAIN, "train2": VAL, "val2": VAL}, r"two lists of train images, splits/train2\.txt"),
+        ({"train2": TRAIN, "val2": "\n"}, "the val list gives classes unequal numbers"),
+        ({"train2": TRAIN + "dog/dog_44.png\n", "val2": VAL}, "the train list gives classes unequal numbers"),
         ({"train2": TRAIN, "val2": VAL + "cat/cat_44.png\n"}, r"name train/cat/cat_44\.png twice"),
     ],
 )
@@ -219,4 +222,25 @@ def test_links_are_refused(tmp_path):
         archive.addfile(member)
 
     with pytest.raises(DataError, match=r"train/cat/9\.png in pets\.tar is neither"):
+        opened(path)
+
+
+def test_a_link_that_leads_back_ends_in_an_error(image_folder):
+    folder = image_folder({"cat": 2, "dog": 2})
+    (folder / "train" / "cat" / "loop").symlink_to(folder / "train")
+
+    with pytest.raises(DataError, match="train/cat/loop in pets does not fit"):
+        opened(folder)
+
+
+def test_a_huge_file_in_an_archive_is_refused_before_it_is_read(tmp_path):
+    import tarfile
+
+    path = tmp_path / "pets.tar"
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("pets/train/cat/0.png")
+        member.size = 2**40
+        archive.addfile(member)
+
+    with pytest.raises(DataError, match=r"train/cat/0\.png in pets\.tar has 1,099,511,627,776 bytes"):
         opened(path)

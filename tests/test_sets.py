@@ -153,3 +153,25 @@ def test_few_shot_sets_come_with_their_published_split(real_images, name, classe
     assert (source.facts.name, len(source.facts.classes), source.facts.few) == (name, classes, True)
     assert tuple(map(len, source.published)) == (train, val)
     assert not {*source.published[0].tolist()} & {*source.published[1].tolist()}
+
+
+def test_a_book_build_never_downloads(tmp_path, monkeypatch):
+    monkeypatch.delenv("LTHNB_OFFLINE")
+    monkeypatch.setenv("LTHNB_HOST", "book")
+    monkeypatch.setattr(sets.urllib.request, "urlopen", lambda *a, **k: pytest.fail("a download was tried"))
+
+    assert "no download is tried here" in sets.open_source("auto", str(tmp_path)).note
+
+
+def test_a_download_is_given_three_minutes_and_leaves_nothing_when_it_fails(tmp_path, monkeypatch):
+    def slow(*args, timeout, **options):
+        raise sets.subprocess.TimeoutExpired(args, timeout) if timeout == 180 else AssertionError(timeout)
+
+    monkeypatch.delenv("LTHNB_OFFLINE")
+    monkeypatch.setattr(
+        sets.urllib.request, "urlopen", lambda *a, **k: type("Open", (), {"close": lambda self: 0})()
+    )
+    monkeypatch.setattr(sets.subprocess, "run", slow)
+
+    assert "it could not be downloaded (TimeoutExpired)" in sets.open_source("auto", str(tmp_path)).note
+    assert not list(tmp_path.iterdir())

@@ -130,6 +130,10 @@ def rewrite(path, change):
         (lambda p, a: a["shape"]["network"].update(width=10**9), "names no network"),
         (lambda p, a: a["shape"].update(channels="../x"), "names no network"),
         (lambda p, a: a.update(shape=None), "names no network"),
+        (lambda p, a: a["shape"].update(side=-3), "names no network"),
+        (lambda p, a: a["shape"].update(side=10**9), "names no network"),
+        (lambda p, a: a.update(std=[1e9]), "mean and std are"),
+        (lambda p, a: p.update({"evil:head.bias": torch.zeros(10)}), "not of a ticket"),
     ],
 )
 def test_what_does_not_fit_the_network_is_refused_before_it_is_built(saved, change, words):
