@@ -121,7 +121,7 @@ def test_a_second_process_is_told_who_runs(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_trained(glyphs, tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(NotWritable, match="cannot write .*pass another folder as runs"):
+    with pytest.raises(NotWritable, match=r"cannot write .*pass another folder as runs"):
         running.run(faults.TINY, glyphs, runs=str(tmp_path / "file"))
 
 
