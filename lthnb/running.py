@@ -110,8 +110,7 @@ def run(
             left.unlink(missing_ok=True)
         this = _Run(config, source, device, precision, folder, progress, every)
         if folder.with_suffix(".json").exists():  # another process has finished it, or was killed right after
-            this.checkpoints.clear()
-            return record.load(config, runs)
+            return this.tidy(record.load(config, runs))
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
             with memory_errors(config, device):
@@ -166,9 +165,13 @@ class _Run:
         who = record.made(self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact)
         made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
         write(self.folder.with_suffix(".json"), made.to_json())
+        return self.tidy(made)
+
+    def tidy(self, made: Record) -> Record:
+        """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
         self.checkpoints.clear()
         for path in self.folder.glob("round-*.safetensors"):
-            if int(path.stem.partition("-")[2]) not in self._wanted():
+            if int(path.stem.partition("-")[2]) not in self._wanted(made.rounds):
                 path.unlink()
         return made
 
@@ -182,14 +185,13 @@ class _Run:
             if phase == "all":
                 self._keep_ticket(each, data)
 
-    def _wanted(self) -> set[int | None]:
+    def _wanted(self, rows: list[dict[str, Any]]) -> set[int | None]:
         density = [(1 - self.config.prune.rate) ** index for index in range(self.config.prune.rounds + 1)]
-        rows = self.rows["choosing"] or self.rows["all"]
         return {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
 
     def _keep_ticket(self, each: Round, data: Data) -> None:
         """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
-        if each.index not in self._wanted():
+        if each.index not in self._wanted(self.rows["choosing"] or self.rows["all"]):
             return
         about = {"key": self.config.key, "round": each.index, "data": self.source.facts.name}
         about |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}

@@ -292,11 +292,17 @@ def test_a_run_resumed_in_another_precision_says_so_for_ever(glyphs, stopped, ca
 def test_what_a_kill_leaves_is_cleared_by_the_next_start(glyphs, tmp_path):
     running.run(faults.TINY, glyphs, runs=str(tmp_path))
     folder = tmp_path / faults.TINY.key
-    for path in (folder / "checkpoint-000007.safetensors", tmp_path / f".{faults.TINY.key}.json.0123abcd"):
-        path.write_bytes(b"half")
+    tickets = {path.name for path in folder.glob("round-*")}
+    for name in (
+        "checkpoint-000007.safetensors",
+        "round-09.safetensors",
+        f"../.{faults.TINY.key}.json.0123abcd",
+    ):
+        (folder / name).write_bytes(b"half")
     running.run(faults.TINY, glyphs, runs=str(tmp_path))
 
     assert not list(tmp_path.glob(".*")) and not list(folder.glob("checkpoint-*"))
+    assert {path.name for path in folder.glob("round-*")} == tickets
 
 
 def test_clearing_touches_nothing_but_runs(tmp_path, capsys):
