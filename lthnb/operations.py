@@ -87,14 +87,14 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Flatten the histogram of each channel."""
     number, channels, height, width = images.shape
     rows = number * channels
-    flat = images.reshape(rows, height * width).long()
-    start = 256 * torch.arange(rows, device=images.device)[:, None]
-    counts = torch.bincount((flat + start).flatten(), minlength=256 * rows).reshape(rows, 256)
-    step = (height * width - counts.gather(1, flat.amax(1, keepdim=True))) // 255
+    pixels = images.reshape(rows, height * width)
+    flat = pixels.int() + 256 * torch.arange(rows, dtype=torch.int32, device=images.device)[:, None]
+    counts = torch.bincount(flat.flatten(), minlength=256 * rows).reshape(rows, 256)
+    step = (height * width - counts.gather(1, pixels.amax(1, keepdim=True).long())) // 255
     before = counts.cumsum(1) - counts
     table = ((step // 2 + before) // step.clamp(min=1)).clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=images.device))
-    return table.byte().flatten()[flat + start].reshape(images.shape)
+    return table.byte().flatten()[flat].reshape(images.shape)
 
 
 def _sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
@@ -112,11 +112,11 @@ def _affine(images: Tensor, matrix: Tensor, fill: int) -> Tensor:
     height, width = images.shape[2:]
 
     def fixed(value: Tensor) -> Tensor:
-        return (value * 65536 + 0.5).floor().long()
+        return (value * 65536 + 0.5).floor().int()
 
     a, b, c, d, e, f = matrix.unbind(1)
-    y = torch.arange(height, device=images.device)[:, None]
-    x = torch.arange(width, device=images.device)
+    y = torch.arange(height, dtype=torch.int32, device=images.device)[:, None]
+    x = torch.arange(width, dtype=torch.int32, device=images.device)
 
     def line(start: Tensor, across: Tensor, down: Tensor) -> Tensor:
         begin, over, under = (
@@ -155,11 +155,10 @@ def shear_y(images: Tensor, value: Tensor) -> Tensor:
 
 def translate_x(images: Tensor, share: Tensor, fill: int = 0) -> Tensor:
     """Move left by a share of the width; pixels are picked at x + share * width + 0.5, truncated."""
-    number, _, height, width = images.shape
-    place = torch.arange(width, device=images.device) + (share * width + 0.5)[:, None]
-    columns = torch.where(place < 0, -1, place.trunc().long())[:, None, :].expand(-1, height, -1)
-    rows = torch.arange(height, device=images.device)[None, :, None].expand(number, -1, width)
-    return _sample(images, rows, columns, fill)
+    width = images.shape[3]
+    place = (torch.arange(width, device=images.device) + (share * width + 0.5)[:, None])[:, None, None, :]
+    columns = place.trunc().long().clamp_(0, width - 1).expand(images.shape)
+    return torch.where((place >= 0) & (place < width), images.gather(3, columns), fill)
 
 
 def translate_y(images: Tensor, share: Tensor, fill: int = 0) -> Tensor:
