@@ -249,7 +249,7 @@ def _opened(name: str, content: BinaryIO) -> Image.Image:
     try:
         image = Image.open(content, formats=sorted(FORMATS))
     except Exception as error:  # whatever a decoder raises, the file is at fault
-        raise DataError(f"{name} is not a PNG, JPEG or WebP image: {error}") from error
+        raise DataError(f"{name} is not a PNG, JPEG or WebP image, or its header is damaged") from error
     if image.mode not in MODES:
         raise DataError(
             f"{name} has {image.mode} pixels; only 8-bit grey, palette and colour images are read"
