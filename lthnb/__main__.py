@@ -58,7 +58,9 @@ def runs(options: argparse.Namespace) -> int:
                 with lock(path, wait=0):
                     shutil.rmtree(path)
                 print(f"{path.name}: working files removed")
-        return 0 if chosen else print(f"nothing in {top} is {' or '.join(options.clear)}") or 1
+        if not chosen:
+            print(f"nothing in {top} is {' or '.join(options.clear)}")
+        return 0 if chosen else 1
     for path in found:
         size = sum(file.stat().st_size for file in path.glob("*") if file.exists()) / 1e6
         name, progress, what = told[path]

@@ -28,7 +28,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, key: str, fingerprint: dict[str, Any], every: float = 20.0) -> None:
         self.folder, self.key, self.fingerprint, self.every = folder, key, fingerprint, every
-        self.exact, self.seconds, self.bytes = True, 0.0, 0
+        self.exact, self.seconds = True, 0.0
         self.last = self.began = time.monotonic()
         self.before = 0.0  # seconds spent by earlier processes
         self.notes: dict[str, Any] = {}  # what the owner of the run adds to every checkpoint
@@ -51,7 +51,7 @@ class Checkpoints:
         about = {"key": self.key, "fingerprint": self.fingerprint, "exact": self.exact}
         about["progress"] = {**progress, **self.notes, "spent": self.spent()}
         path = self.folder / f"checkpoint-{number:06}.safetensors"
-        self.bytes += write_packed(path, pack(masks, states), about)
+        write_packed(path, pack(masks, states), about)
         for old in found[1:]:
             old.unlink()
         self.last = time.monotonic()

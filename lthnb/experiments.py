@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from lthnb.masks import prunable
 from lthnb.parameters import Progress, clock, overrides
 from lthnb.record import MissingRun, Record, load_all
 from lthnb.record import load as load_record
-from lthnb.running import epochs, estimate, memory_errors, run
+from lthnb.running import device_errors, epochs, estimate, run
 from lthnb.sets import open_source
 from lthnb.tickets import Shape
 
@@ -97,7 +98,7 @@ def next_step(study: Study) -> str:
     page, images = study.page, study.configs[0].data.images
     more = study.facts.pool >= 2 * images
     change = {"fraction": 2 * images} if more else {"seeds": 2 * page.seeds}
-    options = [f"-p {name} {value}" for name, value in {**page.given, **change}.items()]
+    options = [f"-p {name} {shlex.quote(str(value))}" for name, value in {**page.given, **change}.items()]
     return " ".join(["papermill notebooks/imp.ipynb", *options])
 
 
@@ -140,7 +141,7 @@ def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:
     device, precision, page = study.device, study.precision, study.page
     if study.source.note:
         print(f"NOTE data set {study.facts.name}: {study.source.note}")
-    with memory_errors(missing[0], device):
+    with device_errors(missing[0], device):
         seconds = estimate(missing, study.source, device, precision)
     scale = f"{study.profile} scale on {device} in {precision}"
     print(f"training {len(missing)} runs at {scale}: about {clock(seconds)}")

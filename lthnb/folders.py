@@ -8,6 +8,7 @@ import lzma
 import os
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,7 @@ def folder(path: Path) -> Source:
     say which images belong to a published split; names match exactly.
 
     Raises:
-        DataError: no images, one class, a class without images, a file that is no image; names the file or
-        class.
+        DataError: no images, one class, an empty class, a file that is no image; names the file or class.
     """
     files = _archive(path) if path.is_file() else _directory(path)
     lists = _lists(path, files)
@@ -148,7 +148,7 @@ def _check_lists(names: dict[str, list[str]], lists: dict[str, list[str]]) -> No
     """Every class must have images in every list, and as many as the others to train and to choose on."""
     classes = {name.split("/")[1] for name in names["train"] + names["test"]}
     for role, entries in lists.items():
-        counts = {label: sum(name.split("/")[1] == label for name in entries) for label in sorted(classes)}
+        counts = dict.fromkeys(sorted(classes), 0) | Counter(name.split("/")[1] for name in entries)
         if min(counts.values()) == 0 or (role != "test" and len({*counts.values()}) > 1):
             raise DataError(f"the {role} list gives classes unequal numbers of images: {counts}")
 

@@ -57,7 +57,6 @@ def rounds(
     for index in range(first, config.prune.rounds + 1):
         start = config.prune.rewind_epoch if index else 0
         stop = config.train.epochs + (start if released else 0)
-
         try:
             keep = config.prune.rewind_epoch + released if index == 0 else None
             resume = _resume(saved) if saved and index == first else None

@@ -27,8 +27,6 @@ from lthnb.store import lock, write
 from lthnb.train import Diverged, train
 
 EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
-
-
 NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
 
 
@@ -101,7 +99,8 @@ def run(
     round and of the one chosen on val; ``runs/KEY.json`` is written last and makes the run finished.
 
     Raises:
-        RunBusy, DiskFull, OutOfMemory, Diverged: the last checkpoint is whole; the same command goes on.
+        RunBusy, DiskFull, OutOfMemory, DeviceLost, Diverged: the last checkpoint is whole, the same command
+        goes on.
     """
     settle()
     folder = record.folders(runs)[0] / config.key
@@ -113,7 +112,7 @@ def run(
             return this.tidy(record.load(config, runs))
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
-            with memory_errors(config, device):
+            with device_errors(config, device):
                 return this.finish()
         except Diverged as error:
             write(folder / "diverged.json", json.dumps({"message": str(error)}).encode())
@@ -121,17 +120,19 @@ def run(
 
 
 @contextmanager
-def memory_errors(config: RunConfig, device: str) -> Iterator[None]:
-    """Say what to do when the device has no room or is gone."""
-    kept, size = "the last checkpoint is whole", config.train.batch_size
+def device_errors(config: RunConfig, device: str) -> Iterator[None]:
+    """Say what to do when the device has no room (``OutOfMemory``) or is gone (``DeviceLost``)."""
+    whole, size = "the last checkpoint is whole", config.train.batch_size
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_ROOM.search(str(error)):
-            help = "close other programs and run again, or choose a smaller width, side or batch_size"
-            raise OutOfMemory(f"no memory left on {device} at batch size {size}; {kept}: {help}") from error
+            advice = "close other programs and run again, or choose a smaller width, side or batch_size"
+            raise OutOfMemory(
+                f"no memory left on {device} at batch size {size}; {whole}: {advice}"
+            ) from error
         if "CUDA error" in str(error):
-            raise DeviceLost(f"{device} failed ({error}); {kept}: run the same command again") from error
+            raise DeviceLost(f"{device} failed ({error}); {whole}: run the same command again") from error
         raise
 
 
@@ -164,7 +165,7 @@ class _Run:
         rows, sizes = self.rows["all"], {n: w.numel() for n, w in prunable(self.shape.empty()).items()}
         who = record.made(self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact)
         made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
-        write(self.folder.with_suffix(".json"), made.to_json())
+        record.save(made, str(self.folder.parent))
         return self.tidy(made)
 
     def tidy(self, made: Record) -> Record:

@@ -343,10 +343,10 @@ def _hold_then_clear(folder):
 
 def test_a_lost_gpu_and_a_full_one_are_told_apart(glyphs):
     words = r"illegal memory access.*run the same command again"
-    with pytest.raises(running.DeviceLost, match=words), running.memory_errors(faults.TINY, "cuda"):
+    with pytest.raises(running.DeviceLost, match=words), running.device_errors(faults.TINY, "cuda"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
     words = "no memory left on cuda at batch size 20"
-    with pytest.raises(OutOfMemory, match=words), running.memory_errors(faults.TINY, "cuda"):
+    with pytest.raises(OutOfMemory, match=words), running.device_errors(faults.TINY, "cuda"):
         raise RuntimeError("CUDA error: out of memory")
 
 
