@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lthnb import operations as do
 
-GROUP = 128  # images an operation takes at once: its temporaries stay in a processor's cache
+GROUP = {"cpu": 128}  # images an operation takes at once: temporaries stay in a processor's cache; else all
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -76,7 +76,7 @@ def by_operation(images: Tensor, codes: Tensor, values: Tensor, operations: list
         if operation is do.identity:
             continue
         found = (codes == code).nonzero().flatten()
-        for chosen in found.split(GROUP) if len(found) else ():
+        for chosen in found.split(GROUP.get(images.device.type, len(found))) if len(found) else ():
             where = chosen.to(images.device)
             out[where] = operation(images[where], values[chosen].to(images.device))
     return out

@@ -18,11 +18,12 @@ from PIL import Image
 from lthnb import augment, glyphs, masks
 from lthnb import train as inner
 from lthnb.checkpoints import Checkpoints
-from lthnb.config import PROFILES, ROOT, DataMissing, RunConfig, stream
+from lthnb.config import PROFILES, ROOT, DataMissing, RunConfig, TrainConfig, stream
 from lthnb.data import load
 from lthnb.models import build
 from lthnb.running import settle
-from lthnb.train import copy, evaluate, optimiser, train
+from lthnb.step import Step
+from lthnb.train import copy, evaluate, train
 
 Row = dict[str, Any]
 
@@ -88,8 +89,8 @@ def _training(run: RunConfig) -> Iterator[Row]:
         slow = seconds(lambda batches=batches: reference.epoch(plain, plainly, batches))
         config = dataclasses.replace(run.train, augment=policy)
         for kind in ("fp32", "bf16"):
-            sgd = optimiser(model, config)
-            fast = seconds(lambda c=config, s=sgd, k=kind: _epochs(model, s, full, data, c, k)) / 8
+            step = Step(model, data, config, kind)
+            fast = seconds(lambda c=config, s=step: _epochs(s, c)) / 8
             yield _row(f"demo epoch, {policy}, {kind}, images/s", number / fast, number / slow)
     batches = reference.loader(data.test, data, 100, False)
     slow = len(data.test) / seconds(lambda: reference.evaluate(plain, batches))
@@ -101,10 +102,10 @@ def _training(run: RunConfig) -> Iterator[Row]:
     yield _row("dense demo checkpoint, % of 20 s on the clock", 100 * keeper.seconds / 4 / keeper.every)
 
 
-def _epochs(model, sgd, full, data, config, precision) -> None:
+def _epochs(step: Step, config: TrainConfig) -> None:
     """Eight epochs as ``train`` makes them, without their evaluation."""
-    for epoch, images in inner._augmented(data, config, 0, range(8)).items():
-        inner._epoch(model, masks.dropped(full), sgd, data, images, config, 0, epoch, precision)
+    for epoch, images in inner._augmented(step.data, config, 0, range(8)).items():
+        inner._epoch(step, images, config, 0, epoch)
 
 
 def _paper_step() -> Iterator[Row]:

@@ -9,22 +9,14 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lthnb.augment import augment
-from lthnb.config import TrainConfig, UserError, stream
+from lthnb.config import TrainConfig, stream
 from lthnb.data import Data, Split
-from lthnb.masks import Masks, dropped, prunable, zero_
+from lthnb.masks import Masks
+from lthnb.step import Diverged, State, Step, graphed
 
-AT_ONCE = 4000  # images augmented in one call
-State = dict[str, Tensor]
-
-
-class Diverged(UserError, ArithmeticError):
-    """A loss, gradient or weight is no longer finite; nothing of that epoch is kept."""
-
-
-ADVICE = "the state of the epoch before is kept; the learning rate may be too high"
+AT_ONCE = {"cpu": 4000, "cuda": 50_000}  # images augmented in one call
 
 
 @dataclass
@@ -35,6 +27,7 @@ class Trained:
     correct: dict[int, dict[str, int]] = field(default_factory=dict)  # epochs done -> right answers per split
     kept: State = field(default_factory=dict)  # the state after ``keep_at`` epochs
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+    captured: bool = False  # whether its steps were replays of a CUDA graph
 
 
 @dataclass
@@ -44,11 +37,6 @@ class Resume:
     epoch: int  # epochs done
     momentum: State
     trained: Trained
-
-    def restore(self, model: nn.Module, sgd: torch.optim.SGD) -> None:
-        for name, value in model.named_parameters():
-            if name in self.momentum:
-                sgd.state[value]["momentum_buffer"] = torch.empty_like(value).copy_(self.momentum[name])
 
 
 def cosine(config: TrainConfig, epoch: int) -> float:
@@ -64,20 +52,9 @@ def order(number: int, batch_size: int, generator: torch.Generator) -> list[Tens
     return batches
 
 
-def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        foreach=True,
-    )
-
-
-def momentum(model: nn.Module, sgd: torch.optim.SGD) -> State:
-    """Return the momentum of every parameter that has one, by name; the tensors are live."""
-    named = {name: sgd.state[value].get("momentum_buffer") for name, value in model.named_parameters()}
-    return {name: value for name, value in named.items() if value is not None}
+def stepper(model: nn.Module, data: Data, config: TrainConfig, precision: str = "fp32") -> Step:
+    """The step of a model on its device, captured where that is possible."""
+    return Step(model, data, config, precision, graphed if data.train.labels.is_cuda else None)
 
 
 def train(
@@ -92,7 +69,8 @@ def train(
     keep_at: int | None = None,
     precision: str = "fp32",
     resume: Resume | None = None,
-    after: Callable[[int, torch.optim.SGD, Trained], None] | None = None,
+    after: Callable[[int, Step, Trained], None] | None = None,
+    step: Step | None = None,
 ) -> Trained:
     """Train ``model`` in place with fresh momentum; pruned weights are exactly +0.0 after every step.
 
@@ -101,19 +79,18 @@ def train(
         start: epochs already done; learning rate, order and augmentation go on from there.
         stop: epochs done at the end; ``config.epochs`` if not given.
         keep_at: number of epochs done when a copy of the state is kept.
-        precision: ``fp32``, or ``bf16`` for forward and backward passes (weights stay in fp32).
         resume: takes the place of ``start`` and of fresh momentum.
         after: called at the end of every epoch with the number done.
+        step: the step of this model, to use it again; made with ``precision`` if not given.
 
     Raises:
         Diverged: loss, gradient or weights are not finite.
     """
-    pruned, sgd = dropped(masks), optimiser(model, config)
-    zero_(prunable(model), pruned)
+    step = step or stepper(model, data, config, precision)
+    step.begin(masks, resume and resume.momentum)
     result, stop, ahead = Trained(), config.epochs if stop is None else stop, {}
     if resume:
         result, start = resume.trained, resume.epoch
-        resume.restore(model, sgd)
     for epoch in range(start, stop + 1):
         if epoch == keep_at and not result.kept:
             result.kept = copy(model)
@@ -122,49 +99,38 @@ def train(
         began = time.perf_counter()
         ahead = ahead or _augmented(data, config, seed, range(epoch, stop))
         images = ahead.pop(epoch)
-        result.losses.append(_epoch(model, pruned, sgd, data, images, config, seed, epoch, precision))
-        trained = time.perf_counter()
+        result.losses.append(_epoch(step, images, config, seed, epoch))
+        trained, result.captured = time.perf_counter(), step.captured
         if epoch >= stop - config.evaluate_last:
             result.correct[epoch + 1] = evaluate(model, data)
         result.seconds["train"] += trained - began
         result.seconds["evaluate"] += time.perf_counter() - trained
         if after:
-            after(epoch + 1, sgd, result)
+            after(epoch + 1, step, result)
     return result
 
 
 def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
     """Augmented images of the next epochs, as many as make a call worth its overhead."""
-    epochs = epochs[: max(1, AT_ONCE // len(data.train))]
+    epochs = epochs[: max(1, AT_ONCE[data.train.labels.device.type] // len(data.train))]
     generators = [stream(seed, "augment", epoch) for epoch in epochs]
     images = augment(data.train.images, config.augment, generators, config.cutout)
     return dict(zip(epochs, images, strict=True))
 
 
-def _epoch(model, pruned, sgd, data, images, config, seed, epoch, precision) -> float:  # types: see train
+def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: int) -> float:
     """Train on every image once; return the mean loss. A GPU is waited for at the end only."""
-    device, weights, parameters = data.train.labels.device, prunable(model), list(model.parameters())
-    for group in sgd.param_groups:
-        group["lr"] = cosine(config, epoch)
-    model.train()
-    total, sound = torch.zeros((), device=device), torch.ones((), dtype=torch.bool, device=device)
-    for step, batch in enumerate(order(len(images), config.batch_size, stream(seed, "order", epoch))):
-        batch = batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits = model(data.normalise(images[batch]))
-        loss = F.cross_entropy(logits.float(), data.train.labels[batch])
-        sgd.zero_grad(set_to_none=True)
-        loss.backward()
-        sound &= (loss.detach() + nn.utils.get_total_norm([value.grad for value in parameters])).isfinite()
-        if device.type == "cpu" and not sound:
-            raise Diverged(f"epoch {epoch}, step {step}: loss or gradient is not finite, {ADVICE}")
-        sgd.step()
-        zero_(weights, pruned)  # momentum and decay would revive them
-        total += loss.detach() * len(batch)
-    floats = [value for value in model.state_dict().values() if value.is_floating_point()]
-    if not (sound & torch.stack([value.isfinite().all() for value in floats]).all()):
-        raise Diverged(f"epoch {epoch}: a loss, gradient or weight is not finite, {ADVICE}")
-    return total.item() / len(images)
+    step.epoch(cosine(config, epoch))
+    step.model.train()
+    labels = step.data.train.labels
+    try:
+        batches = order(len(images), config.batch_size, stream(seed, "order", epoch))
+        for number, batch in enumerate(batches):  # noqa: B007
+            batch = batch.to(labels.device)
+            step(images[batch], labels[batch])
+        return step.finished(len(images))
+    except Diverged as error:
+        raise Diverged(f"epoch {epoch}, step {number}: {error}") from error
 
 
 def copy(model: nn.Module) -> State:

@@ -5,10 +5,10 @@ import faults
 import pytest
 import torch
 
-from lthnb import __main__, checkpoints, imp, record, running, store, train
+from lthnb import __main__, checkpoints, imp, record, running, step, store
 from lthnb.running import OutOfMemory
+from lthnb.step import Diverged
 from lthnb.store import Damaged, NotWritable, RunBusy
-from lthnb.train import Diverged
 
 
 class Stop(Exception):
@@ -126,13 +126,13 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_anything_is_trained(gly
 
 
 def nan_loss(monkeypatch, value):
-    inner, seen = train.F.cross_entropy, []
+    inner, seen = step.F.cross_entropy, []
 
     def spoiled(*args):
         seen.append(1)
         return inner(*args) * (value if len(seen) == 17 else 1)
 
-    monkeypatch.setattr(train.F, "cross_entropy", spoiled)
+    monkeypatch.setattr(step.F, "cross_entropy", spoiled)
 
 
 def nan_gradient(monkeypatch, value):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import density
 
-from lthnb import config, data, imp, masks, train
+from lthnb import config, data, imp, masks, step, train
 from lthnb.augment import augment
 from lthnb.models import build
 
@@ -67,7 +67,7 @@ def test_test_labels_and_images_influence_nothing(loaded):
 
 def test_each_round_starts_from_the_rewind_weights_with_momentum_zero(loaded, monkeypatch):
     starts, rates, steps = [], [], []
-    inner, step = imp.train, torch.optim.SGD.step
+    inner, taken, started = imp.train, torch.optim.SGD.step, step.Step.begin
 
     def spy(model, found, *args, **options):
         starts.append((train.copy(model), found, options["start"]))
@@ -75,19 +75,19 @@ def test_each_round_starts_from_the_rewind_weights_with_momentum_zero(loaded, mo
         starts[-1] += (result.kept,)
         return result
 
-    def look(self, *args):
-        rates[-1].append(self.param_groups[0]["lr"])
-        steps[-1] += [len(self.state)] if not rates[-1][1:] else []
-        step(self, *args)
-
-    def optimiser(model, settings):
+    def begin(self, found, momentum=None):
         rates.append([])
         steps.append([])
-        return made(model, settings)
+        started(self, found, momentum)
 
-    made = train.optimiser
+    def look(self, *args):
+        rates[-1].append(self.param_groups[0]["lr"])
+        held = sum(float(state["momentum_buffer"].abs().sum()) for state in self.state.values())
+        steps[-1] += [held] if not rates[-1][1:] else []
+        taken(self, *args)
+
     monkeypatch.setattr(imp, "train", spy)
-    monkeypatch.setattr(train, "optimiser", optimiser)
+    monkeypatch.setattr(step.Step, "begin", begin)
     monkeypatch.setattr(torch.optim.SGD, "step", look)
     found = [each.masks for each in imp.rounds(RUN, loaded)]
 
