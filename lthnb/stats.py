@@ -38,9 +38,35 @@ def interval(values: list[float] | np.ndarray, level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def prediction(values: list[float] | np.ndarray, level: float = 0.95) -> Interval:
+    """Interval that holds one more value of the same kind: mean +- t s sqrt(1 + 1/n)."""
+    found = interval(values, level)
+    half = (found.high - found.mean) * math.sqrt(found.n + 1)
+    return Interval(found.mean, found.mean - half, found.mean + half, found.n)
+
+
+def sign_flip(values: list[float] | np.ndarray) -> float:
+    """Two-sided p value of the sign-flip test that the mean of paired differences is 0; nan for one value.
+
+    Exact (all 2**n sign patterns) up to 13 values; beyond, from 9,999 seeded patterns.
+    """
+    from scipy.stats import permutation_test
+
+    if len(values) < 2:
+        return math.nan
+    return float(permutation_test((values,), np.mean, permutation_type="samples", rng=0).pvalue)
+
+
+def kendall(first: list[float] | np.ndarray, second: list[float] | np.ndarray) -> float:
+    """Kendall's tau-b of two equally long lists; nan when one is constant or shorter than two."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(first, second).statistic) if min(len(first), len(second)) > 1 else math.nan
+
+
 def chosen_on_val(rows: list[dict]) -> int | None:
     """Round >= 1 with most right answers on val, of equals the denser; None without val or prunings."""
-    candidates = [row for row in rows[1:] if row["total"]["val"]]
+    candidates = [row for row in rows if row["round"] and row["total"]["val"]]
     return max(candidates, key=lambda row: row["correct"]["val"])["round"] if candidates else None
 
 
@@ -67,11 +93,55 @@ def gains(records: list[Record], rounds: list[int], split: str = "test") -> list
     return [100 * (values[index] - values[0]) for values, index in pairs]
 
 
+def accuracy_at(record: Record, index: int, split: str = "test") -> float:
+    """Accuracy of the round called ``index``, as a fraction; the record may hold only some rounds."""
+    held = [row["round"] for row in record.rounds]
+    if index not in held:
+        raise ValueError(f"{record.config.slug} holds rounds {', '.join(map(str, held))}, not {index}")
+    return record.accuracy(split)[held.index(index)]
+
+
+def paired(
+    first: list[Record],
+    second: list[Record],
+    rounds_first: list[int],
+    rounds_second: list[int],
+    split: str = "test",
+) -> list[float]:
+    """Accuracy of ``first`` minus that of ``second``, in points, one per seed, in the order of ``first``.
+
+    Each record is read at its own round. Raises ``ValueError`` unless both hold the same seeds once each.
+    """
+    mine, theirs = (
+        {record.config.seed: accuracy_at(record, index, split) for record, index in zip(*side, strict=True)}
+        for side in ((first, rounds_first), (second, rounds_second))
+    )
+    if mine.keys() != theirs.keys() or len(mine) < max(len(first), len(second)):
+        raise ValueError(f"seeds {sorted(mine)} and {sorted(theirs)} make no pairs, or one is there twice")
+    return [100 * (value - theirs[seed]) for seed, value in mine.items()]
+
+
 def direction(gain: Interval, published: float) -> str:
     """Say what a run below paper scale may say of a published gain: direction agrees, opposite or open."""
     if math.isnan(gain.low) or gain.low <= 0 <= gain.high:
         return "open"
     return "direction agrees" if (gain.mean > 0) == (published > 0) else "opposite"
+
+
+def verdict(gains: list[float], published: float, profile: str) -> str:
+    """Say whether paired gains reproduce the published one, all in points; below paper scale ``direction``.
+
+    *reproduced*: the interval excludes 0 with the published sign, the prediction interval holds the published
+    gain; *partly*: only the former; *not*: the other sign, or an interval with 0 and without the published
+    gain; *open*: else, and always for one seed.
+    """
+    gain, around = interval(gains), prediction(gains)
+    sign = direction(gain, published)
+    if profile != "paper":
+        return sign
+    if sign == "direction agrees":
+        return "reproduced" if around.low <= published <= around.high else "partly"
+    return "not" if sign == "opposite" or published < gain.low or gain.high < published else "open"
 
 
 def same_data(records: list[Record]) -> None:
