@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -103,6 +104,11 @@ RULES = {
     "label_noise": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
     "model": one_of("resnet10", "resnet18"),
     "width": whole(1, 512),
+    "widths": Rule(
+        str,
+        "empty, or the channels of four stages such as 12-24-48-96",
+        lambda value: not value or re.fullmatch(r"[1-9]\d{0,3}(-[1-9]\d{0,3}){3}", value) is not None,
+    ),
     "init": one_of("pytorch", "torchvision"),
     "epochs": whole(1, 100_000),
     "batch_size": whole(2, 100_000),
@@ -118,6 +124,8 @@ RULES = {
     "rate": between(0, 1),
     "rewind_epoch": whole(0, 100_000),
     "rewind": one_of("corrected", "as_released"),
+    "control": one_of("none", "random", "shuffled", "reinit"),
+    "every": whole(1, 100),
     "seed": whole(0, 2**31),
 }
 
@@ -155,6 +163,16 @@ class NetworkConfig(Checked):
     model: str = "resnet18"
     width: int = 64
     init: str = "pytorch"  # its default for Conv2d and Linear; torchvision: He normal, fan out
+    widths: str = ""  # channels of the four stages; empty: 1, 2, 4 and 8 times width
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Channels of the four stages."""
+        return (
+            tuple(map(int, self.widths.split("-")))
+            if self.widths
+            else tuple(self.width * 2**i for i in range(4))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +197,8 @@ class PruneConfig(Checked):
     rate: float = 0.2
     rewind_epoch: int = 2  # epochs of round 0 done when the rewind weights are kept
     rewind: str = "corrected"  # as_released: weights one epoch later, and as many epochs again as round 0
+    control: str = "none"  # what takes the ticket's place: random or shuffled masks, or reinitialised weights
+    every: int = 1  # of a control: trained at each so-many-th round only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +216,14 @@ class RunConfig(Checked):
         if self.prune.rounds and self.prune.rewind_epoch >= self.train.epochs:
             raise ParameterError(
                 f"epochs must be above rewind_epoch ({self.prune.rewind_epoch}), got {self.train.epochs}"
+            )
+        if self.prune.control == "none" and self.prune.every > 1:
+            raise ParameterError(f"every must be 1 unless a control is run, got {self.prune.every}")
+        if self.prune.control != "none" and (
+            self.prune.rounds < self.prune.every or self.data.split == "refit"
+        ):
+            raise ParameterError(
+                f"control {self.prune.control!r} needs {self.prune.every} or more rounds and a split with val"
             )
 
     @classmethod
@@ -227,12 +255,19 @@ class RunConfig(Checked):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def parent(self) -> RunConfig:
+        """The run that a control is compared with; a run that is none is its own."""
+        return self.replace(control="none", every=1)
+
+    @property
     def slug(self) -> str:
-        """A name to read: data, images, augmentation, network, seed."""
-        data, net = self.data, self.network
+        """A name to read: data, images, augmentation, network, control, seed."""
+        data, net, control = self.data, self.network, self.prune.control
         name = data.name.removeprefix("folder:").partition("@")[0]
-        what = f"{name}, {data.images} images, {self.train.augment}"
-        return f"{what}, {net.model} width {net.width}, seed {self.seed}"
+        what = (
+            f"{name}, {data.images} images, {self.train.augment}, {net.model} width {net.widths or net.width}"
+        )
+        return f"{what}{'' if control == 'none' else ', ' + control}, seed {self.seed}"
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

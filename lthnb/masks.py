@@ -55,6 +55,24 @@ def prune_by_magnitude(weights: dict[str, Tensor], masks: Masks, rate: float) ->
     return pruned
 
 
+def drawn(model: nn.Module, kept: dict[str, int] | int, generator: torch.Generator) -> Masks:
+    """Masks whose survivors lie anywhere: so many in each layer, or so many in the whole network.
+
+    Masks of fewer survivors, drawn from an equal generator, lie inside those of more.
+
+    Source: Su et al. (2020) for random tickets with the layer-wise numbers of a ticket.
+    """
+    shapes = {name: weight.shape for name, weight in prunable(model).items()}
+    sizes = [shape.numel() for shape in shapes.values()]
+    groups = [sum(sizes)] if isinstance(kept, int) else sizes
+    flat = []
+    for size, number in zip(groups, [kept] if isinstance(kept, int) else kept.values(), strict=True):
+        flat.append(torch.zeros(size, dtype=torch.bool))
+        flat[-1][torch.randperm(size, generator=generator)[:number]] = True
+    parts = torch.cat(flat).split(sizes)
+    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+
 def dropped(masks: Masks) -> Masks:
     """Return the complement: True marks a pruned weight. Made once per round, read at every step."""
     return {name: ~mask for name, mask in masks.items()}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lthnb.config import NetworkConfig, stream
+from lthnb.config import NetworkConfig, ParameterError, stream
 
 BLOCKS = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2)}
 
@@ -38,7 +40,7 @@ class ResNet(nn.Module):
 
     def __init__(self, config: NetworkConfig, channels: int, classes: int, side: int) -> None:
         super().__init__()
-        width = config.width
+        width = config.stages[0]
         if side <= 64:
             self.stem = nn.Sequential(convolution(channels, width, 3), nn.BatchNorm2d(width), nn.ReLU())
         else:
@@ -51,7 +53,7 @@ class ResNet(nn.Module):
             self.stem = nn.Sequential(*layers)
         inputs = width
         for stage, blocks in enumerate(BLOCKS[config.model]):
-            outputs, stride = width * 2**stage, 1 if stage == 0 else 2
+            outputs, stride = config.stages[stage], 1 if stage == 0 else 2
             parts = [
                 Block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(blocks)
             ]
@@ -64,10 +66,51 @@ class ResNet(nn.Module):
         return self.head(features.mean((2, 3)))
 
 
+def convolution_weights(config: NetworkConfig, channels: int = 3, side: int = 32) -> int:
+    """Count the convolution weights of a network without building it."""
+    widths = config.stages
+    total = (9 if side <= 64 else 49) * channels * widths[0]
+    for inputs, outputs, blocks in zip(widths[:1] + widths, widths, BLOCKS[config.model], strict=False):
+        total += 9 * outputs * (inputs + outputs) + 18 * outputs**2 * (blocks - 1)
+    return total + sum(first * second for first, second in itertools.pairwise(widths))  # shortcuts
+
+
+def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: int = 32) -> NetworkConfig:
+    """A dense network with the convolution weights of a ticket, within 1 %.
+
+    Of the widths that are, those nearest to the shape of ``config`` (1 : 2 : 4 : 8) are taken.
+
+    Raises:
+        ParameterError: no such network, because the density is too small.
+    """
+    aim = density * convolution_weights(config, channels, side)
+    scale = density**0.5
+    ideal = [scale * width for width in config.stages]
+    choices = [range(max(1, round(width) - 3), round(width) + 4) for width in ideal]
+    found = []
+    for widths in itertools.product(*choices):
+        small = dataclasses.replace(config, widths="-".join(map(str, widths)))
+        off = abs(convolution_weights(small, channels, side) / aim - 1)
+        shape = sum(math.log(width / want) ** 2 for width, want in zip(widths, ideal, strict=True))
+        if off <= 0.01:
+            found.append((shape, off, small))
+    if not found:
+        raise ParameterError(
+            f"no network of four stages has {aim:.0f} convolution weights, density {density:g}"
+        )
+    return min(found, key=lambda each: each[:2])[2]
+
+
 def build(
-    config: NetworkConfig, seed: int, *, channels: int = 3, classes: int = 10, side: int = 32
+    config: NetworkConfig,
+    seed: int,
+    *,
+    channels: int = 3,
+    classes: int = 10,
+    side: int = 32,
+    name: str = "init",
 ) -> ResNet:
-    """Return a network on the CPU, its weights drawn from ``stream(seed, "init")``, module by module.
+    """Return a network on the CPU, its weights drawn from ``stream(seed, name)``, module by module.
 
     PyTorch's default is uniform within 1/sqrt(fan_in), so the standard deviation is 1/sqrt(3 fan_in);
     ``torchvision`` draws convolutions from a normal distribution of variance 2/fan_out instead. BatchNorm
@@ -76,7 +119,7 @@ def build(
     with torch.device("meta"):  # no draws from the global generator
         model = ResNet(config, channels, classes, side)
     model = model.to_empty(device="cpu")
-    generator = stream(seed, "init")
+    generator = stream(seed, name)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()

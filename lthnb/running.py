@@ -7,24 +7,26 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lthnb import record, stats, tickets
 from lthnb.checkpoints import Checkpoints, Saved
-from lthnb.config import RunConfig, UserError
+from lthnb.config import RunConfig, UserError, stream
 from lthnb.data import Data, Split, load
 from lthnb.folders import Source
-from lthnb.imp import Round, rounds
-from lthnb.masks import kept, ones, prunable
+from lthnb.imp import Round, rounds, trainings
+from lthnb.masks import Masks, drawn, kept, ones, prunable
 from lthnb.models import build
 from lthnb.parameters import Progress
 from lthnb.record import Record
-from lthnb.store import lock, write
-from lthnb.train import Diverged, train
+from lthnb.step import Diverged
+from lthnb.store import Damaged, lock, write
+from lthnb.train import train
 
 EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
 NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
@@ -46,20 +48,15 @@ def settle() -> None:
 
 def epochs(config: RunConfig) -> int:
     """Epochs of all trainings of a run."""
-    once = config.train.epochs + config.prune.rounds * _later(config)
+    once = sum(stop - start for start, stop in trainings(config).values())
     return 2 * once if config.data.split == "refit" else once
-
-
-def _later(config: RunConfig) -> int:
-    """Epochs of every training after the dense one."""
-    return config.train.epochs - (config.prune.rewind_epoch if config.prune.rewind == "corrected" else 0)
 
 
 def _behind(config: RunConfig, progress: dict[str, Any]) -> int:
     """Epochs that a checkpoint saves doing again."""
-    index, done = progress["round"], progress["epoch"]
-    if index:
-        done += config.train.epochs + (index - 1) * _later(config) - config.prune.rewind_epoch
+    spans = trainings(config)
+    done = progress["epoch"] - spans[progress["round"]][0]
+    done += sum(stop - start for index, (start, stop) in spans.items() if index < progress["round"])
     return done + (epochs(config) // 2 if config.data.split == "refit" and progress["phase"] == "all" else 0)
 
 
@@ -78,7 +75,7 @@ def estimate(configs: list[RunConfig], source: Source, device: str, precision: s
     for _ in range(2):  # the first warms up
         spent = train(model, ones(model), trial, settings, seed=0, stop=1, precision=precision).seconds
     images = sum(map(len, data.splits.values()))
-    evaluations = config.train.evaluate_last * (config.prune.rounds + 1)
+    evaluations = config.train.evaluate_last * len(trainings(config))
     training = spent["train"] / len(few) * len(data.train) * epochs(config)
     return len(configs) * (training + spent["evaluate"] / (len(few) + len(some)) * images * evaluations)
 
@@ -92,11 +89,15 @@ def run(
     runs: str = "",
     progress: Progress | None = None,
     every: float = EVERY,
+    again: bool = False,
 ) -> Record:
     """Run iterative magnitude pruning, or go on where it was killed; leave a record and tickets.
 
-    ``runs/KEY/`` holds the lock, the checkpoints while it runs, and the tickets of round 0, of the paper's
-    round and of the one chosen on val; ``runs/KEY.json`` is written last and makes the run finished.
+    ``runs/KEY/`` holds the lock, the checkpoints while it runs, and a ticket of every round: that of round 0,
+    of the paper's round and of the one chosen on val with their weights, the others as masks alone.
+    ``runs/KEY.json`` is written last and makes the run finished. ``again`` makes the tickets of a run that is
+    on record once more and leaves its record alone. A control runs the ticket it is compared with first, if
+    what it needs of it is missing.
 
     Raises:
         RunBusy, DiskFull, OutOfMemory, DeviceLost, Diverged: the last checkpoint is whole, the same command
@@ -108,7 +109,8 @@ def run(
         for left in folder.parent.glob(f".{config.key}.json.*"):
             left.unlink(missing_ok=True)
         this = _Run(config, source, device, precision, folder, progress, every)
-        if folder.with_suffix(".json").exists():  # another process has finished it, or was killed right after
+        on_record = folder.with_suffix(".json").exists()  # by another process, or it was killed right after
+        if on_record and not again:
             return this.tidy(record.load(config, runs))
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
@@ -136,12 +138,18 @@ def device_errors(config: RunConfig, device: str) -> Iterator[None]:
         raise
 
 
+def ticket_path(folder: Path, index: int) -> Path:
+    """Where the folder of a run holds the ticket of a round."""
+    return folder / f"round-{index:02}.safetensors"
+
+
 class _Run:
     """What the phases of one run share. A ``refit`` set has two: one chooses the round, one trains on all."""
 
     def __init__(self, config, source, device, precision, folder, progress, every) -> None:  # types: see run
         self.config, self.source, self.device, self.precision = config, source, device, precision
         self.folder, self.progress, self.rows = folder, progress, {"choosing": [], "all": []}
+        self.captured, self.control = False, config.prune.control
         mark = record.fingerprint(device, precision) | {"images": source.facts.sha256}
         self.checkpoints = Checkpoints(folder, config.key, mark, every)
         self.checkpoints.notes |= {"rows": self.rows, "config": dataclasses.asdict(config)}
@@ -164,41 +172,72 @@ class _Run:
             self._phase(phase, data, saved if saved and saved.progress["phase"] == phase else None)
         rows, sizes = self.rows["all"], {n: w.numel() for n, w in prunable(self.shape.empty()).items()}
         who = record.made(self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact)
+        who["step"] = "captured" if self.captured else "eager"
         made = Record(self.config, self._facts(data), sizes, rows, _choices(rows), who)
-        record.save(made, str(self.folder.parent))
+        if not self.folder.with_suffix(".json").exists():
+            record.save(made, str(self.folder.parent))
         return self.tidy(made)
 
     def tidy(self, made: Record) -> Record:
         """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
         self.checkpoints.clear()
         for path in self.folder.glob("round-*.safetensors"):
-            if int(path.stem.partition("-")[2]) not in self._wanted(made.rounds):
+            try:
+                ticket = tickets.load(path)
+            except (Damaged, tickets.TicketError):
                 path.unlink()
+                continue
+            if ticket.states and ticket.about["round"] not in self._wanted(made.rounds):
+                tickets.save(path, dataclasses.replace(ticket, states={}))
         return made
 
     def _phase(self, phase: str, data: Data, saved: Saved | None) -> None:
         settings = {"precision": self.precision, "progress": self.progress, "checkpoints": self.checkpoints}
+        settings["masks_of"] = None if self.control == "none" else self._control()
         for each in rounds(self.config, data, saved=saved, **settings):
-            row = _row(each, data)
+            row, self.captured = _row(each, data), each.trained.captured
             if phase == "all" and self.rows["choosing"]:
                 _add_choice(row, self.rows["choosing"][each.index])
             self.rows[phase].append(row)
             if phase == "all":
                 self._keep_ticket(each, data)
 
+    def _control(self) -> Callable[[int], Masks]:
+        """The masks of a control by round, from what its parent kept in each layer or from its tickets."""
+        parent, runs, model = self.config.parent, str(self.folder.parent), self.shape.empty()
+        settings = {"device": self.device, "precision": self.precision, "runs": runs}
+        tree = self.folder.with_name(parent.key)
+        try:
+            made = record.load(parent, runs)
+        except record.MissingRun:
+            made = run(parent, self.source, **settings)
+        if self.control == "reinit":
+            if not all(ticket_path(tree, index).exists() for index in trainings(self.config)):
+                run(parent, self.source, **settings, again=True)
+            return lambda index: tickets.load(ticket_path(tree, index)).masks
+        counts = {row["round"]: dict(zip(made.prunable, row["kept"], strict=True)) for row in made.rounds}
+
+        def draw(index: int) -> Masks:
+            kept, generator = counts[index], stream(self.config.seed, f"{self.control} masks")
+            return drawn(model, kept if self.control == "shuffled" else sum(kept.values()), generator)
+
+        return draw
+
     def _wanted(self, rows: list[dict[str, Any]]) -> set[int | None]:
         density = [(1 - self.config.prune.rate) ** index for index in range(self.config.prune.rounds + 1)]
         return {0, stats.paper_round(self.config.data.images, density), stats.chosen_on_val(rows)}
 
     def _keep_ticket(self, each: Round, data: Data) -> None:
-        """Keep the tickets of round 0, of the paper's round and of the best round on val so far."""
-        if each.index not in self._wanted(self.rows["choosing"] or self.rows["all"]):
-            return
+        """Keep the masks; of round 0, the paper's round and the best round on val so far the weights too."""
         about = {"key": self.config.key, "round": each.index, "data": self.source.facts.name}
         about |= {"mean": data.mean.flatten().tolist(), "std": data.std.flatten().tolist()}
         states = {"rewind": each.rewind, "trained": each.model.state_dict()}
+        if each.index not in self._wanted(self.rows["choosing"] or self.rows["all"]):
+            if self.control != "none":
+                return  # its masks can be drawn again
+            states = {}
         ticket = tickets.Ticket(self.shape, each.masks, {n: s for n, s in states.items() if s}, about)
-        tickets.save(self.folder / f"round-{each.index:02}.safetensors", ticket)
+        tickets.save(ticket_path(self.folder, each.index), ticket)
 
     def _facts(self, data: Data) -> dict[str, Any]:
         number, splits = len(data.classes), data.splits.items()
@@ -240,8 +279,9 @@ def _choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Which round each rule takes; for val its size and the standard error of an accuracy measured on it."""
     index, choices = stats.chosen_on_val(rows), {"val": None, "test": stats.best_on_test(rows)}
     if index is not None:
-        total = rows[index]["total"]["val"]
-        accuracy = rows[index]["correct"]["val"] / total
+        row = next(row for row in rows if row["round"] == index)
+        total = row["total"]["val"]
+        accuracy = row["correct"]["val"] / total
         error = math.sqrt(accuracy * (1 - accuracy) / total)
         choices["val"] = {"round": index, "images": total, "standard_error": round(error, 4)}
     return choices

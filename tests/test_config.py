@@ -19,12 +19,15 @@ def test_defaults_and_profiles_are_those_of_the_design():
             "name": "cifar10", "images": 500, "side": 0, "pool_limit": 0, "val_limit": 5000, "test_limit": 0,
             "split": "holdout", "long_tail": 0.0, "label_noise": 0.0,
         },
-        "network": {"model": "resnet18", "width": 64, "init": "pytorch"},
+        "network": {"model": "resnet18", "width": 64, "init": "pytorch", "widths": ""},
         "train": {
             "epochs": 200, "batch_size": 100, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005,
             "augment": "base", "cutout": "corrected", "evaluate_last": 1,
         },
-        "prune": {"rounds": 19, "rate": 0.2, "rewind_epoch": 2, "rewind": "corrected"},
+        "prune": {
+            "rounds": 19, "rate": 0.2, "rewind_epoch": 2, "rewind": "corrected",
+            "control": "none", "every": 1,
+        },
         "seed": 0,
     }  # fmt: skip
     shared = {"side": 16, "rate": 0.488, "rewind_epoch": 1, "batch_size": 50}
@@ -52,7 +55,7 @@ def test_the_key_changes_with_every_field():
         "momentum": 0.5,
         "weight_decay": 0.1,
     }
-    other |= {"rate": 0.5, "long_tail": 0.1, "label_noise": 0.2}
+    other |= {"rate": 0.5, "long_tail": 0.1, "label_noise": 0.2, "control": "random", "widths": "2-4-8-9"}
     keys = {RunConfig().key}
     flat = {
         name: value
@@ -61,7 +64,8 @@ def test_the_key_changes_with_every_field():
         for name, value in part.items()
     }
     for name, value in [*flat.items(), ("seed", 0)]:
-        keys.add(RunConfig.of(**{name: other.get(name, 7 if isinstance(value, int) else value)}).key)
+        changed = {name: other.get(name, 7 if isinstance(value, int) else value)}
+        keys.add(RunConfig.of(**changed, **({"control": "shuffled"} if name == "every" else {})).key)
     assert len(keys) == len(flat) + 2
 
 

@@ -7,7 +7,7 @@ from conftest import density
 from torch import nn
 
 from lthnb import masks
-from lthnb.config import NetworkConfig
+from lthnb.config import NetworkConfig, stream
 from lthnb.models import build
 
 PAPER = [
@@ -134,3 +134,43 @@ def test_pruned_weights_become_positive_zero():
 
     assert weights["a"].tolist() == [0.0, 2.0]
     assert not weights["a"].signbit().any()
+
+
+def sizes(found):
+    return {name: int(mask.sum()) for name, mask in found.items()}
+
+
+def test_random_masks_keep_their_number_and_shuffled_ones_that_of_each_layer():
+    model = build(NetworkConfig(model="resnet10", width=4), 0)
+    kept = {name: weight.numel() // 7 for name, weight in masks.prunable(model).items()}
+
+    shuffled = masks.drawn(model, kept, stream(0, "shuffled masks"))
+    anywhere = masks.drawn(model, sum(kept.values()), stream(0, "random masks"))
+
+    assert sizes(shuffled) == kept
+    assert sum(sizes(anywhere).values()) == sum(kept.values())
+    assert sizes(anywhere) != kept
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_drawn_masks_of_fewer_weights_lie_inside_those_of_more(whole):
+    model = build(NetworkConfig(model="resnet10", width=4), 0)
+    many, few = ({n: w.numel() // part for n, w in masks.prunable(model).items()} for part in (2, 5))
+    many, few = (sum(kept.values()) if whole else kept for kept in (many, few))
+
+    wide, narrow = (masks.drawn(model, kept, stream(3, "masks")) for kept in (many, few))
+
+    assert all((narrow[name] <= wide[name]).all() for name in wide)
+
+
+def test_shuffled_masks_overlap_as_chance_has_it():
+    model = build(NetworkConfig(model="resnet10", width=4), 0)
+    full = masks.ones(model)
+    kept = {name: mask.numel() // 3 for name, mask in full.items()}
+    for seed in range(50):
+        first, second = (masks.drawn(model, kept, stream(s, "masks")) for s in (seed, seed + 100))
+        for name, mask in full.items():
+            size, number = mask.numel(), kept[name]
+            mean = number**2 / size
+            spread = (mean * (1 - number / size) ** 2 * size / (size - 1)) ** 0.5
+            assert abs(int((first[name] & second[name]).sum()) - mean) <= 5 * spread
