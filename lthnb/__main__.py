@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from lthnb.config import RunConfig, UserError
+from lthnb.config import ROOT, RunConfig, UserError
 from lthnb.record import folders, read
 from lthnb.store import Damaged, is_locked, lock
 
@@ -84,28 +87,115 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def sweep(options: argparse.Namespace) -> int:
+    """Make the runs of findings that are missing, or list them."""
+    import torch
+
+    from lthnb import sweep as many
+    from lthnb.experiments import chosen_device
+    from lthnb.parameters import PAGE_RULES, clock
+
+    options.runs = many.absolute(options.runs)
+    if not (options.list and options.device == "cuda"):  # what a GPU would take may be listed anywhere
+        options.device = chosen_device(options.device)
+    PAGE_RULES["profile"].check("profile", options.profile)
+    profile = "demo" if options.device == "cpu" else "paper"
+    profile = profile if options.profile == "auto" else options.profile
+    missing: dict[str, many.Task] = {}
+    for cell, tasks in many.queue(options.finding, profile, options):
+        what = f"{cell.pages:<40}  {cell.data:<9}  {_words(cell.change):<52}"
+        if isinstance(tasks, str):
+            print(f"{what}  left out: {tasks.partition(';')[0]}")
+            continue
+        left = [task for task in tasks if not task.on_record()]
+        if options.list:
+            print(
+                f"{what}  {len(tasks) - len(left)} of {len(tasks)} on record, {tasks[0].seconds:6.0f} s each"
+            )
+        missing |= {task.config.key: task for task in left}
+    if options.list or not missing:
+        total = clock(sum(task.seconds for task in missing.values()))
+        print(f"{len(missing)} runs at {profile} scale are missing: {total} on one {options.device} worker")
+        return 0
+    gpus = torch.cuda.device_count() if options.device == "cuda" else 0
+    workers = options.workers or gpus or len(os.sched_getaffinity(0))
+    pool = many.local(workers, gpus)
+    if options.scheduler:
+        pool, workers = many.on_dask(options.scheduler)
+    job = many.Sweep(list(missing.values()), pool, workers, options.minutes)
+    print(f"{job.told()}: {profile} scale on {options.device}, {workers} workers", flush=True)
+    job.run()
+    print(f"{len(job.finished)} runs made, {len(job.late)} too long for the time, {len(job.failed)} failed")
+    return 1 if job.failed else 0
+
+
+def _words(change: dict) -> str:
+    return ", ".join(f"{name} {value}" for name, value in list(change.items())[:4])
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Evaluate shipped tickets again and compare with their records."""
+    from lthnb.verify import check
+
+    paths = [Path(name) for name in options.ticket] or sorted(
+        (ROOT / "book" / "tickets").glob("*.safetensors")
+    )
+    results = [check(path, options.data_root, options.device) for path in paths]
+    for result in results:
+        print(result.line)
+    return 0 if results and all(result.holds for result in results) else 1
+
+
 def main(words: list[str] | None = None) -> int:
     """Parse the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m lthnb", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    listing = commands.add_parser(
-        "runs", help="list runs with state, progress and size; clear what is left over"
+
+    def command(do: Callable[[argparse.Namespace], int], about: str) -> Callable[..., argparse.Action]:
+        one = commands.add_parser(do.__name__, help=about, description=about)
+        one.set_defaults(do=do)
+        return one.add_argument
+
+    folder = {"default": "", "metavar": "DIR", "help": "folder of records; default: runs/"}
+    root = {"default": "", "metavar": "DIR", "help": "where data sets lie; default: LTHNB_DATA, else data/"}
+    device = {
+        "default": "auto",
+        "choices": ["auto", "cpu", "cuda"],
+        "help": "default: a GPU where there is one",
+    }
+    many = command(sweep, "make the runs that pages need, the most useful first; run again to go on")
+    many("finding", nargs="*", help="pages; none: the whole plan")
+    many("--profile", default="auto", help="smoke, demo or paper; default: paper on a GPU, else demo")
+    many("--minutes", type=float, default=math.inf, metavar="M", help="start no run that would end later")
+    many("--runs", **folder)
+    many("--seeds", type=int, default=0, metavar="N", help="at most so many of each configuration")
+    many("--scheduler", default="", metavar="ADDRESS", help="a Dask scheduler; default: processes here")
+    many("--workers", type=int, default=0, metavar="N", help="processes; default: one a core, or one a GPU")
+    many("--data-root", **root)
+    many("--device", **device)
+    many(
+        "--precision", default="auto", choices=["auto", "bf16", "fp32"], help="of forward and backward passes"
     )
-    listing.add_argument("--runs", default="", metavar="DIR", help="folder of records; default: runs/")
-    listing.add_argument("--clear", nargs="+", default=[], metavar="KEY", help="keys or states; records stay")
-    listing.set_defaults(do=runs)
-    speed = commands.add_parser("bench", help="speed of this machine, each figure beside the plain way")
-    speed.add_argument(
-        "--images", type=int, default=2000, metavar="N", help="images to augment; default 2000"
-    )
-    speed.add_argument("--json", default="", metavar="FILE", help="keep the rows as JSON")
-    speed.set_defaults(do=bench)
+    many("--list", action="store_true", help="show what is missing and how long it takes, and make nothing")
+    listing = command(runs, "list runs with state, progress and size; clear what is left over")
+    listing("--runs", **folder)
+    listing("--clear", nargs="+", default=[], metavar="KEY", help="keys or states; records stay")
+    speed = command(bench, "speed of this machine, each figure beside the plain way")
+    speed("--images", type=int, default=2000, metavar="N", help="images to augment; default 2000")
+    speed("--json", default="", metavar="FILE", help="keep the rows as JSON")
+    again = command(verify, "evaluate tickets again and compare with their records")
+    again("ticket", nargs="*", help="files; default: those in book/tickets")
+    again("--data-root", **root)
+    again("--device", **device)
     options = parser.parse_args(words)
     try:
         return options.do(options)
     except UserError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

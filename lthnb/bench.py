@@ -19,9 +19,9 @@ from lthnb import augment, glyphs, masks
 from lthnb import train as inner
 from lthnb.checkpoints import Checkpoints
 from lthnb.config import PROFILES, ROOT, DataMissing, RunConfig, TrainConfig, stream
+from lthnb.costs import settle
 from lthnb.data import load
 from lthnb.models import build
-from lthnb.running import settle
 from lthnb.step import Step
 from lthnb.train import copy, evaluate, train
 

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields
@@ -34,25 +33,6 @@ class ParameterError(UserError, ValueError):
 
 class DataMissing(UserError, FileNotFoundError):
     """A data set is not where it was looked for."""
-
-
-def data_root(root: str = "") -> Path:
-    """Where data sets lie: ``root``, else ``LTHNB_DATA``, else data/ in the repository."""
-    return ROOT / Path(root or os.environ.get("LTHNB_DATA") or "data").expanduser()
-
-
-def find(path: str, root: str = "") -> Path:
-    """Look for ``path`` under the data root (or ``LTHNB_DATA``, or data/), then in the repository.
-
-    Raises:
-        DataMissing: it is in neither place; names both.
-    """
-    place = data_root(root)
-    asked = Path(path).expanduser()
-    for found in (place / asked, ROOT / asked):  # an absolute path stands for itself
-        if found.exists():
-            return found
-    raise DataMissing(f"{path} was found neither under the data root {place} nor under {ROOT}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +73,9 @@ def between(low: float, high: float) -> Rule:
     return Rule(float, f"a number above {low:g} and below {high:g}", lambda value: low < value < high)
 
 
+SHARE = Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1)
+AUGMENTATIONS = "none base contrast rand auto base+cutout rand+cutout auto+cutout".split()
+WIDTHS = re.compile(r"|[1-9]\d{0,3}(-[1-9]\d{0,3}){3}").fullmatch
 RULES = {
     "images": whole(2),
     "side": whole(0, 1024),
@@ -100,24 +83,18 @@ RULES = {
     "val_limit": whole(0),
     "test_limit": whole(0),
     "split": one_of("holdout", "refit"),
-    "long_tail": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "label_noise": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "long_tail": SHARE,
+    "label_noise": SHARE,
     "model": one_of("resnet10", "resnet18"),
     "width": whole(1, 512),
-    "widths": Rule(
-        str,
-        "empty, or the channels of four stages such as 12-24-48-96",
-        lambda value: not value or re.fullmatch(r"[1-9]\d{0,3}(-[1-9]\d{0,3}){3}", value) is not None,
-    ),
+    "widths": Rule(str, "empty, or the channels of four stages such as 12-24-48-96", WIDTHS),
     "init": one_of("pytorch", "torchvision"),
     "epochs": whole(1, 100_000),
     "batch_size": whole(2, 100_000),
     "lr": between(0, 100),
-    "momentum": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "weight_decay": Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "augment": one_of(
-        "none", "base", "contrast", "rand", "auto", "base+cutout", "rand+cutout", "auto+cutout"
-    ),
+    "momentum": SHARE,
+    "weight_decay": SHARE,
+    "augment": one_of(*AUGMENTATIONS),
     "cutout": one_of("corrected", "as_released"),
     "evaluate_last": whole(1, 100_000),
     "rounds": whole(0, 100),

@@ -10,16 +10,15 @@ from types import SimpleNamespace
 
 import torch
 
-from lthnb.config import PROFILES, ParameterError, RunConfig
-from lthnb.data import count
+from lthnb.config import ParameterError, RunConfig
+from lthnb.costs import epochs, estimate
 from lthnb.folders import DataError, Facts, Source
-from lthnb.masks import prunable
 from lthnb.parameters import Progress, clock, overrides
+from lthnb.plans import PLAN, Cell, resolve
 from lthnb.record import MissingRun, Record, load_all
 from lthnb.record import load as load_record
-from lthnb.running import device_errors, epochs, estimate, run
-from lthnb.sets import open_source
-from lthnb.tickets import Shape
+from lthnb.running import device_errors, run
+from lthnb.sets import ROLES, open_source, place
 
 
 @dataclass(frozen=True)
@@ -28,36 +27,35 @@ class Study:
 
     configs: tuple[RunConfig, ...]
     profile: str
-    facts: Facts
-    source: Source | None  # None: records are read, nothing is trained
+    facts: dict[str, Facts]  # of each data set, by name
+    sources: dict[str, Source]  # its images, by name; none where records are read
     page: SimpleNamespace
     device: str = "cpu"
 
     @property
     def precision(self) -> str:
         """``bf16`` where the device computes in it, unless the page says otherwise."""
-        wanted = getattr(self.page, "precision", "auto")
-        capable = torch.cpu.get_capabilities().get("avx512_bf16", False)
-        if self.device == "cuda":
-            capable = torch.cuda.is_bf16_supported(including_emulation=False)
-        return wanted if wanted != "auto" else "bf16" if capable else "fp32"
+        return precision(self.device, getattr(self.page, "precision", "auto"))
+
+
+def precision(device: str, wanted: str = "auto") -> str:
+    """``bf16`` where the device computes in it, unless something else is wanted."""
+    capable = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    if device == "cuda" and torch.cuda.is_available():
+        capable = torch.cuda.is_bf16_supported(including_emulation=False)
+    return wanted if wanted != "auto" else "bf16" if capable else "fp32"
+
+
+def chosen_device(wanted: str) -> str:
+    """``cuda`` where there is one, unless something else is wanted; ``ParameterError`` if it is missing."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("device must be auto or cpu where torch finds no GPU, got 'cuda'")
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def plan(facts: Facts, page: SimpleNamespace, profile: str) -> tuple[RunConfig, ...]:
-    """One configuration per seed: the profile's values and the page's own, resolved against the data set."""
-    chosen = overrides(page)
-    values = {**PROFILES[profile], **chosen}
-    if "side" not in chosen and profile == "demo" and facts.side > 64:
-        values["side"] = 64
-    values["side"] = min(values.get("side", 0), facts.side) % facts.side  # 0: as stored
-    config = RunConfig.of(
-        name=facts.name, split="refit" if facts.few and not values.get("long_tail") else "holdout", **values
-    )
-    config = config.replace(images=count(facts, config.data, page.fraction))
-    shape = Shape(config.network, facts.channels, config.data.side or facts.side, facts.classes)
-    weights = sum(weight.numel() for weight in prunable(shape.empty()).values())
-    if weights * (1 - config.prune.rate) ** config.prune.rounds < 1:
-        raise ParameterError(f"rounds {config.prune.rounds} at rate {config.prune.rate:g} leave no weight")
+    """One configuration per seed of the page ``imp``: the profile's values and the page's own."""
+    config = resolve(facts, profile, {**overrides(page), "fraction": page.fraction})
     return tuple(config.replace(seed=seed) for seed in range(page.seeds))
 
 
@@ -70,13 +68,13 @@ def imp(page: SimpleNamespace) -> Study:
     Raises:
         ParameterError: a device that is not there; rounds that would leave no weight.
     """
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if page.device == "auto" else page.device
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("device must be auto or cpu where torch finds no GPU, got 'cuda'")
+    device = chosen_device(page.device)
     source = open_source(page.dataset, page.data_root) if page.train or page.dataset != "auto" else None
+    sources = {source.facts.name: source} if source else {}
     if page.train:
         profile = page.profile if page.profile != "auto" else "paper" if device == "cuda" else "demo"
-        return Study(plan(source.facts, page, profile), profile, source.facts, source, page, device)
+        facts = {name: each.facts for name, each in sources.items()}
+        return Study(plan(source.facts, page, profile), profile, facts, sources, page, device)
     found = load_all(page.runs)
     keys, sets = {made.config.key for made in found}, [source.facts] if source else data_sets(found)
     for profile in [page.profile] if page.profile != "auto" else ["paper", "demo"]:
@@ -87,16 +85,82 @@ def imp(page: SimpleNamespace) -> Study:
                 continue
             asked = page.fraction in (configs[0].data.images, 1) or page.fraction < 1
             if asked and keys >= {config.key for config in configs}:
-                return Study(configs, profile, facts, None, page, device)
+                return Study(configs, profile, {facts.name: facts}, {}, page, device)
     raise MissingRun(
         f"{page.dataset} has not all runs of this page on record; pass -p train True to run them"
     )
 
 
+def finding(name: str, page: SimpleNamespace) -> Study:
+    """The runs of a page of the plan, by its name.
+
+    ``auto`` means the scale and the images at which all of them are on record, paper scale first; where the
+    page trains, the scale of the device.
+
+    Raises:
+        MissingRun: the page only reads, and some of its runs were never made.
+    """
+    device, seeds = chosen_device(page.device), page.seeds
+    cells = [cell for cell in PLAN if name in cell.pages.split()]
+    if page.train:
+        profile = page.profile if page.profile != "auto" else "paper" if device == "cuda" else "demo"
+        wanted = [cell for cell in cells if cell.seeds(profile)]
+        names = {cell.data: place(cell.data, page.dataset, page.data_root) for cell in wanted}
+        opened = {dataset: open_source(dataset, page.data_root) for dataset in {*names.values()}}
+        facts = {role: opened[dataset].facts for role, dataset in names.items()}
+        sources = {source.facts.name: source for source in opened.values()}
+        return Study(_configs(cells, facts, profile, seeds), profile, _named(facts), sources, page, device)
+    found = load_all(page.runs)
+    keys, missing = {made.config.key for made in found}, 0
+    for profile in [page.profile] if page.profile != "auto" else ["paper", "demo"]:
+        wanted = [cell for cell in cells if cell.seeds(profile)]
+        facts = {role: _facts(role, wanted, found, keys, profile, seeds) for role in {c.data for c in wanted}}
+        configs = _configs(cells, facts, profile, seeds) if wanted and all(facts.values()) else ()
+        missing = len({config.key for config in configs} - keys)
+        if configs and not missing:
+            return Study(configs, profile, _named(facts), {}, page, device)
+    raise MissingRun(
+        f"{missing or 'all'} runs of the page {name} are not on record; pass -p train True to run them, or "
+        f"python -m lthnb sweep {name}"
+    )
+
+
+def _named(facts: dict[str, Facts]) -> dict[str, Facts]:
+    return {each.name: each for each in facts.values()}
+
+
+def _facts(role, cells, found, keys, profile, seeds) -> Facts | None:  # types: see finding
+    """The data set for a role: the first of its names that has all runs on record, else the first at all."""
+    mine = [cell for cell in cells if cell.data == role]
+    named = [each for name in ROLES[role] for each in data_sets(found) if matches(each.name, name)]
+    whole = [
+        each
+        for each in named
+        if keys >= {config.key for config in _configs(mine, {role: each}, profile, seeds)}
+    ]
+    return next(iter(whole or named), None)
+
+
+def matches(name: str, stem: str) -> bool:
+    """Whether a data set's name in a record, ``cifar10`` or ``folder:STEM@HASH8``, is that of a stem."""
+    return name.removeprefix("folder:").partition("@")[0] == stem
+
+
+def _configs(cells: list[Cell], facts: dict[str, Facts], profile: str, seeds: int) -> tuple[RunConfig, ...]:
+    found = {}
+    for cell in cells:
+        number = min(cell.seeds(profile), seeds)
+        config = resolve(facts[cell.data], profile, cell.change) if number else None
+        for seed in range(number):
+            made = config.replace(seed=seed)
+            found[made.key] = made
+    return tuple(found.values())
+
+
 def next_step(study: Study) -> str:
     """The command that repeats a page with twice the images or, where there are no more, twice the seeds."""
     page, images = study.page, study.configs[0].data.images
-    more = study.facts.pool >= 2 * images
+    more = study.facts[study.configs[0].data.name].pool >= 2 * images
     change = {"fraction": 2 * images} if more else {"seeds": 2 * page.seeds}
     options = [f"-p {name} {shlex.quote(str(value))}" for name, value in {**page.given, **change}.items()]
     return " ".join(["papermill notebooks/imp.ipynb", *options])
@@ -125,10 +189,9 @@ def obtain(study: Study) -> list[Record]:
             if not page.train:
                 raise
     for record in records.values():
-        if record.data["sha256"] != study.facts.sha256:
-            raise DataError(
-                f"{record.config.key}.json was made on another version of {study.facts.name}; set it aside"
-            )
+        name = record.config.data.name
+        if record.data["sha256"] != study.facts[name].sha256:
+            raise DataError(f"{record.config.key}.json was made on another version of {name}; set it aside")
     missing = [config for config in study.configs if config.key not in records]
     print(f"{len(records)} of {len(study.configs)} runs are on record")
     if missing:
@@ -137,21 +200,20 @@ def obtain(study: Study) -> list[Record]:
 
 
 def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:
-    assert study.source is not None
     device, precision, page = study.device, study.precision, study.page
-    if study.source.note:
-        print(f"NOTE data set {study.facts.name}: {study.source.note}")
+    for name, source in study.sources.items():
+        if source.note:
+            print(f"NOTE data set {name}: {source.note}")
     with device_errors(missing[0], device):
-        seconds = estimate(missing, study.source, device, precision)
+        seconds = estimate(missing, study.sources, device, precision)
     scale = f"{study.profile} scale on {device} in {precision}"
     print(f"training {len(missing)} runs at {scale}: about {clock(seconds)}")
     progress = Progress(sum(epochs(config) for config in missing))
     recorded = len(study.configs) - len(missing)
     for finished, config in enumerate(missing):
+        settings = {"device": device, "precision": precision, "runs": page.runs, "progress": progress}
         try:
-            yield run(
-                config, study.source, device=device, precision=precision, runs=page.runs, progress=progress
-            )
+            yield run(config, study.sources[config.data.name], **settings)
         except KeyboardInterrupt:
             done = f"{recorded + finished} of {len(study.configs)} runs are on record"
             print(f"interrupted; {done}, run again to go on")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from lthnb import config
-from lthnb.config import ParameterError, Rule, did_you_mean, one_of, whole
+from lthnb.config import ROOT, DataMissing, ParameterError, Rule, did_you_mean, one_of, whole
 
 DATASETS = tuple("auto glyphs digits cifar10 cifar100 fashion_mnist eurosat isic".split())  # and folder:PATH
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
@@ -33,6 +34,25 @@ PAGE_RULES = config.RULES | {
     "runs": Rule(str, "a folder's path, or empty"),
     "data_root": Rule(str, "a folder's path, or empty"),
 }
+
+
+def data_root(root: str = "") -> Path:
+    """Where data sets lie: ``root``, else ``LTHNB_DATA``, else data/ in the repository."""
+    return ROOT / Path(root or os.environ.get("LTHNB_DATA") or "data").expanduser()
+
+
+def find(path: str, root: str = "") -> Path:
+    """Look for ``path`` under the data root (or ``LTHNB_DATA``, or data/), then in the repository.
+
+    Raises:
+        DataMissing: it is in neither place; names both.
+    """
+    place = data_root(root)
+    asked = Path(path).expanduser()
+    for found in (place / asked, ROOT / asked):  # an absolute path stands for itself
+        if found.exists():
+            return found
+    raise DataMissing(f"{path} was found neither under the data root {place} nor under {ROOT}")
 
 
 def host() -> str:
@@ -81,7 +101,7 @@ def check(namespace: dict[str, Any]) -> SimpleNamespace:
         if value != default:
             page.given[name] = value
     if page.dataset.startswith("folder:"):
-        config.find(page.dataset.removeprefix("folder:"), page.data_root)
+        find(page.dataset.removeprefix("folder:"), page.data_root)
     profile = config.PROFILES["demo" if page.profile == "auto" else page.profile]
     config.RunConfig.of(**profile).replace(**overrides(page))  # combinations too
     if host() == "book":

@@ -17,16 +17,15 @@ import torch
 from lthnb import record, stats, tickets
 from lthnb.checkpoints import Checkpoints, Saved
 from lthnb.config import RunConfig, UserError, stream
-from lthnb.data import Data, Split, load
+from lthnb.costs import epochs, settle
+from lthnb.data import Data, load
 from lthnb.folders import Source
 from lthnb.imp import Round, rounds, trainings
-from lthnb.masks import Masks, drawn, kept, ones, prunable
-from lthnb.models import build
+from lthnb.masks import Masks, drawn, kept, prunable
 from lthnb.parameters import Progress
 from lthnb.record import Record
 from lthnb.step import Diverged
 from lthnb.store import Damaged, lock, write
-from lthnb.train import train
 
 EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
 NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
@@ -40,44 +39,12 @@ class DeviceLost(UserError, RuntimeError):
     """A GPU stopped working in the middle of a run."""
 
 
-def settle() -> None:
-    """One thread, since two are slower as soon as a second process runs; and fp32 means fp32 on a GPU."""
-    torch.set_num_threads(1)
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def epochs(config: RunConfig) -> int:
-    """Epochs of all trainings of a run."""
-    once = sum(stop - start for start, stop in trainings(config).values())
-    return 2 * once if config.data.split == "refit" else once
-
-
 def _behind(config: RunConfig, progress: dict[str, Any]) -> int:
     """Epochs that a checkpoint saves doing again."""
     spans = trainings(config)
     done = progress["epoch"] - spans[progress["round"]][0]
     done += sum(stop - start for index, (start, stop) in spans.items() if index < progress["round"])
     return done + (epochs(config) // 2 if config.data.split == "refit" and progress["phase"] == "all" else 0)
-
-
-def estimate(configs: list[RunConfig], source: Source, device: str, precision: str) -> float:
-    """Seconds that runs of equal size will take, from two timed batches and one timed evaluation."""
-    settle()
-    config = configs[0]
-    data = load(source, config.data, config.seed, device)
-    few = Split(*(part[: 2 * config.train.batch_size] for part in (data.train.images, data.train.labels)))
-    some = Split(data.test.images[:500], data.test.labels[:500])
-    nothing = Split(data.test.images[:0], data.test.labels[:0])
-    trial = dataclasses.replace(data, train=few, val=nothing, test=some)
-    shape = {"classes": len(data.classes), "side": data.train.images.shape[2]}
-    model = build(config.network, 0, channels=source.facts.channels, **shape).to(device)
-    settings = dataclasses.replace(config.train, lr=1e-6)
-    for _ in range(2):  # the first warms up
-        spent = train(model, ones(model), trial, settings, seed=0, stop=1, precision=precision).seconds
-    images = sum(map(len, data.splits.values()))
-    evaluations = config.train.evaluate_last * len(trainings(config))
-    training = spent["train"] / len(few) * len(data.train) * epochs(config)
-    return len(configs) * (training + spent["evaluate"] / (len(few) + len(some)) * images * evaluations)
 
 
 def run(

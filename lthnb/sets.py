@@ -17,14 +17,33 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lthnb.config import DataMissing, data_root, find
+from lthnb.config import DataMissing
 from lthnb.folders import DataError, Facts, Source, folder, square
 from lthnb.glyphs import glyphs
-from lthnb.parameters import host
+from lthnb.parameters import data_root, find, host
 
 TORCHVISION = {"cifar10": ("CIFAR10", "cifar-10-batches-py"), "cifar100": ("CIFAR100", "cifar-100-python")}
 FEW_SHOT = {"eurosat": "eurosat_rgb", "isic": "isic2018_224"}  # folder or archive with published split lists
 CONNECT, DOWNLOAD = 5, 180  # seconds
+ARCHIVES = ("", ".tar", ".tar.gz", ".tar.xz")
+ROLES = {  # what a finding needs -> the names of sets that serve, the best first
+    "exact": ("cifar10", "cifar10_exact", "glyphs"),
+    "complete": ("cifar10", "cifar10_jpeg", "glyphs"),
+    "cifar100": ("cifar100", "cifar100_exact"),
+    "eurosat": ("eurosat",),
+}
+
+
+def place(role: str, dataset: str, root: str) -> str:
+    """The data set to open for a role: what is asked for, else what is under the data root, else ``auto``."""
+    if dataset != "auto":
+        return dataset
+    for name in ROLES[role]:
+        folder = FEW_SHOT.get(name) or TORCHVISION.get(name, ("", name))[1]
+        for suffix in ARCHIVES:
+            if (data_root(root) / f"{folder}{suffix}").exists():
+                return name if name in (*TORCHVISION, *FEW_SHOT) else f"folder:{folder}{suffix}"
+    return "auto" if "glyphs" in ROLES[role] else role
 
 
 def open_source(dataset: str, root: str = "") -> Source:
@@ -46,6 +65,21 @@ def open_source(dataset: str, root: str = "") -> Source:
         "glyphs": lambda _: glyphs(),
         "fashion_mnist": _fashion_mnist,
     }.get(dataset, lambda root: _cifar(dataset, root))(root)
+
+
+def known(name: str, root: str) -> str:
+    """How to open the set that a record names, ``cifar10`` or ``folder:STEM@HASH8``.
+
+    Raises:
+        DataMissing: nothing of that name is under the data root.
+    """
+    stem = name.removeprefix("folder:").partition("@")[0]
+    if stem == name:
+        return name
+    for suffix in ARCHIVES:
+        if (data_root(root) / f"{stem}{suffix}").exists():
+            return f"folder:{stem}{suffix}"
+    raise DataMissing(f"neither a folder nor a tar archive {stem} is under {data_root(root)}")
 
 
 def _auto(root: str) -> Source:
@@ -138,7 +172,7 @@ def _digits(root: str) -> Source:
 def _few_shot(name: str, root: str) -> Source:
     """EuroSAT or ISIC with the published lists of training, validation and test images."""
     stem = FEW_SHOT[name]
-    for suffix in ("", ".tar", ".tar.gz", ".tar.xz"):
+    for suffix in ARCHIVES:
         path = data_root(root) / f"{stem}{suffix}"
         if path.exists():
             source = folder(path)

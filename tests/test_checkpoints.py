@@ -5,7 +5,7 @@ import faults
 import pytest
 import torch
 
-from lthnb import __main__, checkpoints, imp, record, running, step, store
+from lthnb import __main__, checkpoints, costs, imp, record, running, step, store
 from lthnb.running import OutOfMemory
 from lthnb.step import Diverged
 from lthnb.store import Damaged, NotWritable, RunBusy
@@ -48,7 +48,7 @@ def test_a_stopped_run_goes_on_where_it_was(glyphs, stopped, expected, capsys):
 
 
 def test_progress_counts_only_what_is_left_to_do(glyphs, stopped, capsys):
-    progress = running.Progress(running.epochs(faults.SMALL), every=0)
+    progress = running.Progress(costs.epochs(faults.SMALL), every=0)
     running.run(faults.SMALL, glyphs, runs=str(stopped.parent), progress=progress)
 
     assert "round 1, epoch 4 of 4: 20%" in capsys.readouterr().out  # 5 epochs are left of 10

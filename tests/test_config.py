@@ -4,7 +4,8 @@ import re
 import pytest
 
 from lthnb import config
-from lthnb.config import ROOT, ParameterError, RunConfig, find
+from lthnb.config import ROOT, ParameterError, RunConfig
+from lthnb.parameters import find
 
 
 def test_keys_of_released_configurations_never_change():

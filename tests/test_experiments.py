@@ -4,9 +4,9 @@ from conftest import opened
 
 from lthnb import experiments, record
 from lthnb.config import ParameterError, RunConfig
+from lthnb.costs import epochs
 from lthnb.folders import DataError
 from lthnb.record import MissingRun
-from lthnb.running import epochs
 
 
 def test_a_page_trains_once_and_then_reads(page, capsys):
@@ -33,7 +33,7 @@ def test_a_reading_page_takes_the_set_that_is_on_record(page):
 
     study = experiments.imp(page)
 
-    assert study.source is None
+    assert study.sources == {}
     assert experiments.obtain(study) == trained
 
 

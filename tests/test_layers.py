@@ -16,9 +16,11 @@ LAYERS = [
     {"sets", "checkpoints", "step", "stats"},
     {"train"},
     {"imp"},
+    {"costs", "plans"},
     {"running"},
     {"experiments", "bench"},
-    {"figures", "__main__"},
+    {"figures", "sweep", "verify"},
+    {"__main__"},
 ]
 MODULES = {
     path.stem: ast.parse(path.read_text())
