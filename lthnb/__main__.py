@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from lthnb.config import ROOT, RunConfig, UserError
@@ -119,12 +120,11 @@ def sweep(options: argparse.Namespace) -> int:
         return 0
     gpus = torch.cuda.device_count() if options.device == "cuda" else 0
     workers = options.workers or gpus or len(os.sched_getaffinity(0))
-    pool = many.local(workers, gpus)
-    if options.scheduler:
-        pool, workers = many.on_dask(options.scheduler)
-    job = many.Sweep(list(missing.values()), pool, workers, options.minutes)
-    print(f"{job.told()}: {profile} scale on {options.device}, {workers} workers", flush=True)
-    job.run()
+    places = nullcontext((many.local(workers, gpus), workers))
+    with many.on_dask(options.scheduler) if options.scheduler else places as (pool, workers):
+        job = many.Sweep(list(missing.values()), pool, workers, options.minutes)
+        print(f"{job.told()}: {profile} scale on {options.device}, {workers} workers", flush=True)
+        job.run()
     print(f"{len(job.finished)} runs made, {len(job.late)} too long for the time, {len(job.failed)} failed")
     return 1 if job.failed else 0
 

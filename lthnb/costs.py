@@ -36,18 +36,17 @@ def epochs(config: RunConfig) -> int:
 def cost(config: RunConfig, images: int, device: str = "cpu") -> float:
     """Seconds that a run may take on a machine like those known; ``images`` are evaluated after a training.
 
-    Counted from steps and multiply-adds. A GPU is slower than its arithmetic on small networks.
+    Counted from multiply-adds, and from what every step and every run takes besides.
     """
     stages, side = config.network.stages, config.data.side or 32
     flops = 67_000 * (side / 32) ** 2 * sum(width**2 / 4**i for i, width in enumerate(stages))
     flops *= 0.47 if config.network.model == "resnet10" else 1
-    passes, number = config.data.images * epochs(config), config.train.evaluate_last * len(trainings(config))
+    passes = config.data.images * epochs(config)
+    evaluated = images * config.train.evaluate_last * len(trainings(config))
+    steps = passes / config.train.batch_size
     if device == "cuda":
-        steps = passes / config.train.batch_size
-        return (
-            steps * (0.0006 + config.train.batch_size * flops * 3 / 350e12) + images * number * flops / 3e13
-        )
-    return (3 * passes + images * number) * flops / 1.1e11
+        return 2 + 0.0006 * steps + 3 * passes * flops / 350e12 + evaluated * flops / 30e12
+    return 2 + 0.004 * steps + 4e-5 * passes + (3 * passes + evaluated) * flops / 1.6e11
 
 
 def estimate(configs: list[RunConfig], sources: dict[str, Source], device: str, precision: str) -> float:

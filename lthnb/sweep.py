@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,10 +143,12 @@ class Sweep:
                     for task in self.at_work.values():
                         self._again(task)
                     self.at_work.clear()
-                    self.executor.shutdown(wait=False, cancel_futures=True)
+                    self.executor.shutdown(wait=False)
                     self.executor = self.pool()
         finally:
-            self.executor.shutdown(wait=not self.at_work, cancel_futures=True)
+            for future in self.at_work:
+                future.cancel()
+            self.executor.shutdown(wait=not self.at_work)
 
     def _fill(self) -> bool:
         """Give every worker a task; return whether any has one."""
@@ -199,7 +202,8 @@ class Sweep:
         return f"{len(self.finished)} of {total} runs, {clock(left)} left"
 
 
-def on_dask(address: str) -> tuple[Callable[[], Executor], int]:
+@contextmanager
+def on_dask(address: str) -> Iterator[tuple[Callable[[], Executor], int]]:
     """The executor of a Dask cluster and its number of threads.
 
     Raises:
@@ -208,12 +212,13 @@ def on_dask(address: str) -> tuple[Callable[[], Executor], int]:
     try:
         from distributed import Client
 
-        client = Client(address, timeout=10)
+        client = Client(address, timeout=5)
     except ImportError as error:
-        raise UserError("--scheduler needs Dask: pip install 'dask[distributed]'") from error
+        raise UserError("--scheduler needs Dask: pip install distributed") from error
     except OSError as error:
         raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
-    return lambda: client.get_executor(pure=False, retries=TRIES), max(1, sum(client.nthreads().values()))
+    with client:
+        yield lambda: client.get_executor(pure=False, retries=TRIES), sum(client.nthreads().values())
 
 
 def absolute(runs: str) -> str:
