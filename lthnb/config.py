@@ -231,6 +231,11 @@ class RunConfig(Checked):
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def field(self, name: str) -> Any:
+        """The value of a field by its name, whichever part it belongs to."""
+        parts = (self, self.data, self.network, self.train, self.prune)
+        return next(getattr(part, name) for part in parts if hasattr(part, name))
+
     @property
     def parent(self) -> RunConfig:
         """The run that a control is compared with; a run that is none is its own."""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import torch
 
+from lthnb import layers, measures, stats
 from lthnb.config import ParameterError, RunConfig
 from lthnb.costs import epochs, estimate
+from lthnb.data import load as load_data
 from lthnb.folders import DataError, Facts, Source
 from lthnb.parameters import Progress, clock, overrides
-from lthnb.plans import PLAN, Cell, resolve
-from lthnb.record import MissingRun, Record, load_all
+from lthnb.plans import PAPERS_OWN, PLAN, Cell, resolve
+from lthnb.record import MissingRun, Record, folders, load_all
 from lthnb.record import load as load_record
-from lthnb.running import device_errors, run
+from lthnb.running import device_errors, run, ticket_path
 from lthnb.sets import ROLES, open_source, place
 
 
@@ -31,6 +33,7 @@ class Study:
     sources: dict[str, Source]  # its images, by name; none where records are read
     page: SimpleNamespace
     device: str = "cpu"
+    roles: dict[str, str] = field(default_factory=dict)  # what the plan calls a data set -> its name
 
     @property
     def precision(self) -> str:
@@ -109,7 +112,7 @@ def finding(name: str, page: SimpleNamespace) -> Study:
         opened = {dataset: open_source(dataset, page.data_root) for dataset in {*names.values()}}
         facts = {role: opened[dataset].facts for role, dataset in names.items()}
         sources = {source.facts.name: source for source in opened.values()}
-        return Study(_configs(cells, facts, profile, seeds), profile, _named(facts), sources, page, device)
+        return _study(_configs(cells, facts, profile, seeds), profile, facts, sources, page, device)
     found = load_all(page.runs)
     keys, missing = {made.config.key for made in found}, 0
     for profile in [page.profile] if page.profile != "auto" else ["paper", "demo"]:
@@ -118,15 +121,16 @@ def finding(name: str, page: SimpleNamespace) -> Study:
         configs = _configs(cells, facts, profile, seeds) if wanted and all(facts.values()) else ()
         missing = len({config.key for config in configs} - keys)
         if configs and not missing:
-            return Study(configs, profile, _named(facts), {}, page, device)
+            return _study(configs, profile, facts, {}, page, device)
     raise MissingRun(
         f"{missing or 'all'} runs of the page {name} are not on record; pass -p train True to run them, or "
         f"python -m lthnb sweep {name}"
     )
 
 
-def _named(facts: dict[str, Facts]) -> dict[str, Facts]:
-    return {each.name: each for each in facts.values()}
+def _study(configs, profile, facts, sources, page, device) -> Study:  # types: see finding
+    roles = {role: each.name for role, each in facts.items()}
+    return Study(configs, profile, {e.name: e for e in facts.values()}, sources, page, device, roles)
 
 
 def _facts(role, cells, found, keys, profile, seeds) -> Facts | None:  # types: see finding
@@ -197,6 +201,41 @@ def obtain(study: Study) -> list[Record]:
     if missing:
         records |= {record.config.key: record for record in _train(study, missing)}
     return [records[config.key] for config in study.configs]
+
+
+def inside(study: Study, records: list[Record]) -> dict[str, dict]:
+    """Key -> what ``layers.measure`` finds, of the tickets with the augmentation that the paper takes.
+
+    What is missing is measured if the page says so; tickets that are not at hand are made again.
+
+    Raises:
+        MissingRun: a measure was never made and ``train`` is False.
+    """
+    mine = [r for r in records if r.config.train.augment == PAPERS_OWN.get(r.config.data.images)]
+    found = {}
+    for record in mine:
+        try:
+            found[record.config.key] = measures.load(record.config, "layers", study.page.runs)
+        except MissingRun:
+            if not study.page.train:
+                raise
+            found[record.config.key] = _inside(study, record, records)
+    return found
+
+
+def _inside(study: Study, record: Record, records: list[Record]) -> dict:
+    same = [r.config for r in records if r.config.seed == record.config.seed]
+    top, source = folders(study.page.runs)[0], study.sources[record.config.data.name]
+    last = stats.ticket_round(record)
+    for config in same:
+        if not ticket_path(top / config.key, last).exists():
+            settings = {"device": study.device, "precision": study.precision, "runs": study.page.runs}
+            run(config, study.sources[config.data.name], **settings, again=True)
+    others = {config.key: top / config.key for config in same if config.key != record.config.key}
+    data = load_data(source, record.config.data, record.config.seed)
+    values = layers.measure(record, top / record.config.key, others, data, last)
+    measures.save(record.config, "layers", values, study.page.runs)
+    return values
 
 
 def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import lzma
-import os
+import re
 import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 LARGEST = 224  # pixels; images with longer edges are resized to it when they are read "as stored"
 MOST_BYTES = 2**26  # a file in an archive may hold 64 MiB
 MOST_PIXELS = 2**26  # an image may unpack to 64 megapixels
+Files = dict[str, Path | bytes | None]  # name -> where a file lies, its content, or None for a folder
+Lists = dict[str, list[str]]  # split -> names of images
 
 
 class DataError(UserError, ValueError):
@@ -74,12 +76,10 @@ def folder(path: Path) -> Source:
         DataError: no images, one class, an empty class, a file that is no image; names the file or class.
     """
     files = _archive(path) if path.is_file() else _directory(path)
-    lists = _lists(path, files)
-    tree = _tree(path, {name: content for name, content in files.items() if not name.startswith("splits")})
-    classes = tuple(sorted(tree["train"]))
-    names = {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
-    _check_lists(names, lists)
-    names = _listed(names, lists)
+    lists, names, published = _lists(path.name, files), _names(path.name, files), None
+    classes = tuple(dict.fromkeys(name.split("/")[1] for name in names["train"]))
+    if lists:
+        names, published = _listed(names, lists, classes)
     place = {label: index for index, label in enumerate(classes)}
     labels = {split: torch.tensor([place[name.split("/")[1]] for name in names[split]]) for split in names}
     digest = hashlib.sha256()
@@ -87,89 +87,73 @@ def folder(path: Path) -> Source:
     for name in sorted(names["train"] + names["test"]):
         content = _content(files[name])
         digest.update(f"{name}\n".encode() + hashlib.sha256(content).digest())
-        with _opened(name, io.BytesIO(content)) as image:
+        with _opened(name, content) as image:
             shortest, grey = min(shortest, *image.size), grey and image.mode in ("1", "L")
     for name, lines in lists.items():
         digest.update("\n".join([name, *lines]).encode())
-    decoded: dict[int, dict[str, Tensor]] = {}
+
+    @functools.lru_cache(1)
+    def decoded(side: int) -> dict[str, Tensor]:
+        return {split: _decode(names[split], files, side, grey) for split in names}
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
-        if side not in decoded:
-            decoded.clear()
-            decoded[side] = {part: _decode(names[part], files, side, grey) for part in names}
-        return decoded[side][split][indices]
+        return decoded(side)[split][indices]
 
     stem = path.name.removesuffix(path.suffix).removesuffix(".tar") if path.is_file() else path.name
     pool = int(labels["train"].bincount(minlength=len(classes)).min()) * len(classes)
     few, side = pool < FEW or bool(lists), min(shortest, LARGEST)
     name = f"folder:{stem}@{digest.hexdigest()[:8]}"
     facts = Facts(name, digest.hexdigest(), classes, 1 if grey else 3, side, pool, few)
-    return Source(facts, labels, read, published=_published(names["train"], lists))
+    return Source(facts, labels, read, published=published)
 
 
-def _lists(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, list[str]]:
+def _lists(source: str, files: Files) -> Lists:
     """The published split lists by role, each a list of names as in ``files``."""
-    lists: dict[str, list[str]] = {}
+    lists: Lists = {}
     for name in sorted(files):
-        folder, _, file = name.partition("/")
-        role = next((role for role in ("train", "val", "test") if file.startswith(role)), None)
-        if folder != "splits" or role is None or not file.endswith(".txt"):
+        match = re.fullmatch(r"(?s)splits/(train|val|test).*\.txt", name)
+        if not match:
             continue
+        role, split = match[1], "test" if match[1] == "test" else "train"
         try:
             lines = _content(files[name]).decode().split("\n")
         except UnicodeDecodeError as error:
-            raise DataError(f"{name} in {path.name} is no list of names: {error}") from error
+            raise DataError(f"{name} in {source} is no list of names: {error}") from error
         if role in lists:
-            raise DataError(f"{path.name} has two lists of {role} images, {name} is the second")
-        lists[role] = [
-            f"{'test' if role == 'test' else 'train'}/{line.strip()}" for line in lines if line.strip()
-        ]
+            raise DataError(f"{source} has two lists of {role} images, {name} is the second")
+        lists[role] = [f"{split}/{line.strip()}" for line in lines if line.strip()]
         for entry in lists[role]:
             if not files.get(entry):
-                raise DataError(f"{name} in {path.name} lists {entry}, which is not there")
+                raise DataError(f"{name} in {source} lists {entry}, which is not there")
     if lists and not {"train", "val"} <= lists.keys():
-        raise DataError(f"{path.name} has split lists for {', '.join(lists)}; train and val are both needed")
-    everything = [name for entries in lists.values() for name in entries]
-    if len(set(everything)) < len(everything):
-        twice = next(name for name in everything if everything.count(name) > 1)
-        raise DataError(f"the split lists of {path.name} name {twice} twice")
+        raise DataError(f"{source} has split lists for {', '.join(lists)}; train and val are both needed")
+    for name, times in Counter(name for entries in lists.values() for name in entries).items():
+        if times > 1:
+            raise DataError(f"the split lists of {source} name {name} twice")
     return lists
 
 
-def _listed(names: dict[str, list[str]], lists: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Only the images that the lists name, in the order of the files."""
-    if not lists:
-        return names
-    wanted = {"train": {*lists["train"], *lists["val"]}, "test": {*lists.get("test", names["test"])}}
-    return {split: [name for name in names[split] if name in wanted[split]] for split in names}
+def _listed(names: Lists, lists: Lists, classes: tuple[str, ...]) -> tuple[Lists, tuple[Tensor, Tensor]]:
+    """Only the images that the lists name, in the order of the files; which of them are train and val.
 
-
-def _check_lists(names: dict[str, list[str]], lists: dict[str, list[str]]) -> None:
-    """Every class must have images in every list, and as many as the others to train and to choose on."""
-    classes = {name.split("/")[1] for name in names["train"] + names["test"]}
+    Raises:
+        DataError: a class has no images in a list, or not as many as others to train or to choose on.
+    """
     for role, entries in lists.items():
-        counts = dict.fromkeys(sorted(classes), 0) | Counter(name.split("/")[1] for name in entries)
+        counts = dict.fromkeys(classes, 0) | Counter(name.split("/")[1] for name in entries)
         if min(counts.values()) == 0 or (role != "test" and len({*counts.values()}) > 1):
             raise DataError(f"the {role} list gives classes unequal numbers of images: {counts}")
+    wanted = {"train": {*lists["train"], *lists["val"]}, "test": {*lists.get("test", names["test"])}}
+    names = {split: [name for name in names[split] if name in wanted[split]] for split in names}
+    place = {name: index for index, name in enumerate(names["train"])}
+    train, val = (torch.tensor([place[name] for name in lists[role]]) for role in ("train", "val"))
+    return names, (train, val)
 
 
-def _published(train: list[str], lists: dict[str, list[str]]) -> tuple[Tensor, Tensor] | None:
-    if not lists:
-        return None
-    place = {name: index for index, name in enumerate(train)}
-    first, second = (torch.tensor([place[name] for name in lists[role]]) for role in ("train", "val"))
-    return first, second
-
-
-def _directory(path: Path) -> dict[str, Path | bytes | None]:
-    files: dict[str, Path | bytes | None] = {}
-    for top in TOPS:
-        for place, folders, names in os.walk(path / top, followlinks=True):
-            files |= {(Path(place) / name).relative_to(path).as_posix(): None for name in folders}
-            files |= {(Path(place) / name).relative_to(path).as_posix(): Path(place) / name for name in names}
-            if Path(place) != path / top:
-                folders.clear()  # deeper folders are an error anyway, and links may lead back
-    return files
+def _directory(path: Path) -> Files:
+    """What lies in the class folders; not what lies deeper, where links may lead back."""
+    found = [each for top in TOPS for depth in ("*", "*/*") for each in (path / top).glob(depth)]
+    return {each.relative_to(path).as_posix(): None if each.is_dir() else each for each in found}
 
 
 class _Strict(tarfile.TarInfo):
@@ -185,9 +169,9 @@ class _Strict(tarfile.TarInfo):
             raise tarfile.ReadError(str(error)) from error
 
 
-def _archive(path: Path) -> dict[str, Path | bytes | None]:
+def _archive(path: Path) -> Files:
     """Read an archive as a stream; names begin at ``train`` or ``test``, one folder above them is allowed."""
-    files: dict[str, Path | bytes | None] = {}
+    files: Files = {}
     try:
         with tarfile.open(path, "r|*", tarinfo=_Strict) as archive:
             for member in archive:
@@ -195,13 +179,11 @@ def _archive(path: Path) -> dict[str, Path | bytes | None]:
                 parts = parts[0 if parts and parts[0] in TOPS else 1 :]
                 if not parts or parts[0] not in TOPS or ".." in parts:
                     continue
-                name = "/".join(parts)
+                name, size = "/".join(parts), member.size
                 if not (member.isdir() or member.isfile()):
                     raise DataError(f"{name} in {path.name} is neither a file nor a folder")
-                if member.size > MOST_BYTES:
-                    raise DataError(
-                        f"{name} in {path.name} has {member.size:,} bytes; at most {MOST_BYTES:,}"
-                    )
+                if size > MOST_BYTES:
+                    raise DataError(f"{name} in {path.name} has {size:,} bytes; at most {MOST_BYTES:,}")
                 if member.isfile() and name in files:
                     raise DataError(f"{name} stands twice in {path.name}")
                 content = archive.extractfile(member)
@@ -211,31 +193,29 @@ def _archive(path: Path) -> dict[str, Path | bytes | None]:
     return files
 
 
-def _tree(path: Path, files: dict[str, Path | bytes | None]) -> dict[str, dict[str, list[str]]]:
-    tree: dict[str, dict[str, list[str]]] = {"train": {}, "test": {}}
+def _names(source: str, files: Files) -> Lists:
+    """The names of the images of "train" and "test", by class and then by file."""
+    tree: dict[str, Lists] = {"train": {}, "test": {}}
     for name, content in files.items():
         split, *rest = name.split("/")
-        if any(part.startswith(".") or part == "__MACOSX" for part in rest):
+        if split == "splits" or any(part.startswith(".") or part == "__MACOSX" for part in rest):
             continue
         if content is None and len(rest) == 1:
             tree[split].setdefault(rest[0], [])
         elif content is not None and len(rest) == 2:
             tree[split].setdefault(rest[0], []).append(name)
         elif rest:
-            raise DataError(f"{name} in {path.name} does not fit: images belong in {split}/CLASS/")
+            raise DataError(f"{name} in {source} does not fit: images belong in {split}/CLASS/")
+    labels = sorted(tree["train"].keys() | tree["test"].keys())
     for split, classes in tree.items():
         if not classes:
-            raise DataError(
-                f"{path.name} has no {split}/CLASS folders; expected train/CLASS/* and test/CLASS/*"
-            )
-        for label in sorted(tree["train"].keys() | tree["test"].keys()):
+            raise DataError(f"{source} has no {split}/CLASS folders; expected train/CLASS/* and test/CLASS/*")
+        for label in labels:
             if not classes.get(label):
-                raise DataError(f"class {label!r} has no images in {split}/ of {path.name}")
-    if len(tree["train"]) == 1:
-        raise DataError(
-            f"{path.name} has one class only, {next(iter(tree['train']))!r}; two or more are needed"
-        )
-    return tree
+                raise DataError(f"class {label!r} has no images in {split}/ of {source}")
+    if len(labels) == 1:
+        raise DataError(f"{source} has one class only, {labels[0]!r}; two or more are needed")
+    return {split: [name for label in labels for name in sorted(tree[split][label])] for split in tree}
 
 
 def _content(file: Path | bytes | None) -> bytes:
@@ -245,32 +225,29 @@ def _content(file: Path | bytes | None) -> bytes:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _opened(name: str, content: BinaryIO) -> Image.Image:
+def _opened(name: str, content: bytes) -> Image.Image:
     try:
-        image = Image.open(content, formats=sorted(FORMATS))
+        image = Image.open(io.BytesIO(content), formats=sorted(FORMATS))
     except Exception as error:  # whatever a decoder raises, the file is at fault
         raise DataError(f"{name} is not a PNG, JPEG or WebP image, or its header is damaged") from error
-    if image.mode not in MODES:
-        raise DataError(
-            f"{name} has {image.mode} pixels; only 8-bit grey, palette and colour images are read"
-        )
-    if image.width * image.height > MOST_PIXELS:
-        raise DataError(
-            f"{name} would unpack to {image.width} x {image.height} pixels; at most {MOST_PIXELS:,}"
-        )
+    mode, (width, height) = image.mode, image.size
+    if mode not in MODES:
+        raise DataError(f"{name} has {mode} pixels; only 8-bit grey, palette and colour images are read")
+    if width * height > MOST_PIXELS:
+        raise DataError(f"{name} would unpack to {width} x {height} pixels; at most {MOST_PIXELS:,}")
     return image
 
 
-def _decode(names: list[str], files: dict[str, Path | bytes | None], side: int, grey: bool) -> Tensor:
-    images = np.empty((len(names), side, side) + (() if grey else (3,)), np.uint8)
-    for index, name in enumerate(names):
-        with _opened(name, io.BytesIO(_content(files[name]))) as image:
+def _decode(names: list[str], files: Files, side: int, grey: bool) -> Tensor:
+    pixels = np.empty((len(names), side, side) + (() if grey else (3,)), np.uint8)
+    for place, name in zip(pixels, names, strict=True):
+        with _opened(name, _content(files[name])) as image:
             try:
-                images[index] = np.asarray(square(image.convert("L" if grey else "RGB"), side))
+                place[:] = np.asarray(square(image.convert("L" if grey else "RGB"), side))
             except Exception as error:
                 raise DataError(f"{name} is damaged: {error}") from error
-    stacked = torch.from_numpy(images)
-    return stacked.unsqueeze(1) if grey else stacked.permute(0, 3, 1, 2)
+    images = torch.from_numpy(pixels)
+    return images.unsqueeze(1) if grey else images.permute(0, 3, 1, 2)
 
 
 def square(image: Image.Image, side: int) -> Image.Image:

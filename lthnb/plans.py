@@ -29,6 +29,7 @@ class Cell:
 
 
 ONE, TWO = {"fraction": 500, "augment": "rand+cutout"}, {"fraction": 1000, "augment": "auto+cutout"}
+PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
 BOTH = "low_data capacity_connectivity layers"
 LARGE = PROFILES["smoke"] | {"pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
 PLAN = [  # in the order in which a GPU's time is worth most

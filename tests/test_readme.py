@@ -4,7 +4,7 @@ import re
 
 from PIL import Image
 
-from lthnb import experiments, record, stats
+from lthnb import experiments, record, stats, tables
 from lthnb.config import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -25,7 +25,7 @@ def test_the_first_table_shows_the_numbers_of_the_records():
 
 def test_the_expected_output_has_the_form_of_the_table(page):
     page.profile, page.rounds = "smoke", 5
-    table = stats.table(experiments.obtain(experiments.imp(page))).splitlines()
+    table = tables.table(experiments.obtain(experiments.imp(page))).splitlines()
     (shown,) = (block for block in README.split("```") if block.strip().startswith("round "))
 
     assert [line.split()[:2] for line in shown.strip("\n").splitlines()] == [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up import record
 
-from lthnb import stats
+from lthnb import stats, tables
 from lthnb.config import ROOT
 
 
@@ -172,11 +172,11 @@ def test_a_demo_says_only_whether_the_direction_agrees():
 
 def test_records_of_two_data_sets_share_no_curve():
     with pytest.raises(ValueError, match="2 different data sets"):
-        stats.table([record([0.3]), record([0.3], seed=1, sha256="bb")])
+        tables.table([record([0.3]), record([0.3], seed=1, sha256="bb")])
 
 
 def test_the_table_has_a_line_a_round():
-    text = stats.table([record([0.3, 0.4]), record([0.3, 0.42], seed=1)])
+    text = tables.table([record([0.3, 0.4]), record([0.3, 0.42], seed=1)])
 
     assert text.splitlines()[0].split() == ["round", "density", "%", "train", "%", "val", "%", "test", "%"]
     assert text.splitlines()[2].split()[:2] == ["1", "50.00"]

@@ -1,0 +1,106 @@
+"""What a ticket looks like inside: its density layer by layer, beside masks that no training shaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lthnb import tickets
+from lthnb.config import RunConfig
+from lthnb.data import Data
+from lthnb.masks import Masks, kept, prunable, prune_by_magnitude
+from lthnb.models import Block, build
+from lthnb.profiles import positions
+from lthnb.record import Record
+from lthnb.running import ticket_path
+from lthnb.tickets import Shape, Ticket
+
+Counts = list[int]  # one number per prunable layer, in the order of the record
+
+
+def measure(record: Record, folder: Path, others: dict[str, Path], data: Data, last: int) -> dict[str, Any]:
+    """Measure the tickets of a run.
+
+    Args:
+        folder: where its tickets lie.
+        others: key -> folder of runs with the same initialisation.
+        data: images for the norms, the first 500 of test.
+        last: the round at which overlaps and norms are taken.
+
+    Returns:
+        ``null`` {init, rewind: counts per round} what masks by magnitude of the initial or of the rewind
+        weights keep at the same densities; ``shared`` {init, rewind, KEY: counts} survivors that the ticket
+        of round ``last`` shares with those masks and with tickets of other runs; ``dead`` and ``channels``
+        per round (see ``saved``); ``norms`` {dense, ticket: per block} (see ``branch_norms``).
+    """
+    dense, ticket = tickets.load(ticket_path(folder, 0)), tickets.load(ticket_path(folder, last))
+    shape, model = dense.shape, build_first(record.config, dense.shape)
+    weights = {"init": prunable(model)}
+    weights["rewind"] = {name: dense.states["rewind"][name] for name in weights["init"]}
+    found: dict[str, Any] = {"round": last, "null": {}, "shared": {}}
+    for name, values in weights.items():
+        nulls = [by_magnitude(values, sum(row["kept"])) for row in record.rounds]
+        found["null"][name] = [list(kept(masks).values()) for masks in nulls]
+        found["shared"][name] = shared(ticket.masks, nulls[last])
+    for key, place in others.items():
+        found["shared"][key] = shared(ticket.masks, tickets.load(ticket_path(place, last)).masks)
+    spent = [saved(tickets.load(ticket_path(folder, row["round"])).masks, shape) for row in record.rounds]
+    found |= {name: [each[name] for each in spent] for name in ("dead", "channels")}
+    found["norms"] = {"dense": branch_norms(dense, data), "ticket": branch_norms(ticket, data)}
+    return found
+
+
+def build_first(config: RunConfig, shape: Shape) -> nn.Module:
+    """The network as the run initialised it."""
+    size = {"channels": shape.channels, "classes": len(shape.classes), "side": shape.side}
+    return build(shape.network, config.seed, **size)
+
+
+def by_magnitude(weights: dict[str, Tensor], survivors: int) -> Masks:
+    """Keep exactly so many weights, the largest over all layers."""
+    full = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    total = sum(mask.numel() for mask in full.values())
+    return prune_by_magnitude(weights, full, 1 - survivors / total) if survivors < total else full
+
+
+def shared(first: Masks, second: Masks) -> Counts:
+    """Count the survivors that two tickets have in common, layer by layer."""
+    return [int((mask & second[name]).sum()) for name, mask in first.items()]
+
+
+def saved(masks: Masks, shape: Shape) -> dict[str, float]:
+    """What leaving out dead channels saves, those inside blocks that nothing writes or nothing reads.
+
+    Returns:
+        ``dead``: their number. ``channels``: share of the multiply-adds left without them, which any
+        processor profits from; zeros between live channels it has to multiply.
+    """
+    full = {name: mask.numel() * positions(name, shape.side) for name, mask in masks.items()}
+    slim, dead = dict(full), 0
+    for name, part in shape.empty().named_modules():
+        if isinstance(part, Block):
+            writes, reads = (f"{name}.{conv}.weight" for conv in ("conv1", "conv2"))
+            alive = masks[writes].flatten(1).any(1) & masks[reads].transpose(0, 1).flatten(1).any(1)
+            dead += int((~alive).sum())
+            slim |= {each: full[each] * float(alive.float().mean()) for each in (writes, reads)}
+    return {"dead": dead, "channels": sum(slim.values()) / sum(full.values())}
+
+
+@torch.no_grad()
+def branch_norms(ticket: Ticket, data: Data) -> list[float]:
+    """Norm of the shortcut over that of the main branch, block by block: means over 500 test images."""
+    model, found = ticket.model().eval(), []
+
+    def add(block: Block, inputs: tuple[Tensor], _: Tensor) -> None:
+        hidden = block.bn2(block.conv2(block.bn1(block.conv1(inputs[0])).relu()))
+        norms = [value.flatten(1).norm(dim=1).mean() for value in (block.shortcut(inputs[0]), hidden)]
+        found.append(float(norms[0] / norms[1]))
+
+    for part in model.modules():
+        if isinstance(part, Block):
+            part.register_forward_hook(add)
+    model(data.normalise(data.test.images[:500]))
+    return [round(value, 3) for value in found]

@@ -1,0 +1,99 @@
+"""What a page prints: tables of numbers with their uncertainty, from records alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lthnb import profiles, stats
+from lthnb.record import SPLITS, Record
+
+
+def table(records: list[Record]) -> str:
+    """Round, density and accuracy in percent on each split: mean and 95 % interval over seeds."""
+    stats.same_data(records)
+    head = f"{'round':>5}  {'density %':>9}" + "".join(f"  {split + ' %':>13}" for split in SPLITS)
+    lines = [head]
+    for index, density in enumerate(records[0].density):
+        cells = [
+            stats.interval([100 * record.accuracy(split)[index] for record in records]) for split in SPLITS
+        ]
+        shown = ["-" if math.isnan(cell.mean) else str(cell) for cell in cells]
+        lines.append(f"{index:>5}  {100 * density:>9.2f}" + "".join(f"  {text:>13}" for text in shown))
+    return "\n".join(lines)
+
+
+def selection(records: list[Record]) -> str:
+    """Test accuracy and paired gain over dense under each rule for the round: mean and 95 % interval."""
+    lines = [f"{'ticket':<18}  {'density %':>9}  {'test %':>13}  {'gain, points':>13}"]
+    for name, rule in stats.RULES.items():
+        picked = [rule(record) for record in records]
+        if None in picked:
+            continue
+        density = [100 * record.density[index] for record, index in zip(records, picked, strict=True)]
+        test = [100 * record.accuracy("test")[index] for record, index in zip(records, picked, strict=True)]
+        span = "-".join(dict.fromkeys(f"{edge:.1f}" for edge in (min(density), max(density))))
+        gain = stats.interval(stats.gains(records, picked))
+        lines.append(f"{name:<18}  {span:>9}  {stats.interval(test)!s:>13}  {gain!s:>13}")
+    return "\n".join(lines)
+
+
+def gain_table(records: list[Record]) -> str:
+    """Dense, ticket at the paper's round, paired gain and density chosen on val, by size and augmentation."""
+    heads = f"{'dense %':>12}  {'ticket %':>12}  {'gain, points':>13}  {'chosen density %':>16}"
+    lines = [f"{'images':>6}  {'steps':>6}  {'augmentation':<12}  {'n':>2}  {heads}"]
+    for (images, augment), group in sorted(stats.grouped(records, "images", "augment").items()):
+        dense = stats.interval([100 * record.accuracy("test")[0] for record in group])
+        ticket = stats.interval([100 * stats.accuracy_at(r, stats.ticket_round(r)) for r in group])
+        chosen = [100 * record.density[record.chosen["val"]["round"]] for record in group]
+        cells = f"{dense!s:>12}  {ticket!s:>12}  {stats.interval(stats.gains_over_dense(group))!s:>13}"
+        density = f"{np.exp(np.mean(np.log(chosen))):>16.1f}"
+        lines.append(
+            f"{images:>6}  {stats.steps(group[0]):>6}  {augment:<12}  {len(group):>2}  {cells}  {density}"
+        )
+    return "\n".join(lines)
+
+
+def contrast_table(records: list[Record], images: int) -> str:
+    """The contrasts as a table: mean and 95 % interval, and the sign-flip p value of the primary one."""
+    lines = [f"{'ticket minus':<22}  {'n':>2}  {'points':>13}"]
+    for name, values in stats.contrasts(records, images).items():
+        label = name if name != "small dense - dense" else "(small dense - dense)"
+        lines.append(f"{label:<22}  {len(values):>2}  {stats.interval(values)!s:>13}")
+    return "\n".join(lines)
+
+
+def size_table(records: list[Record]) -> str:
+    """Convolution weights and multiply-adds of tickets and small networks, over those of the dense one."""
+    groups = stats.grouped(records, "control", "widths")
+    ticket, index = groups["none", ""][0], stats.ticket_round(groups["none", ""][0])
+    side = ticket.config.data.side or ticket.data["side"]
+
+    def adds(record: Record) -> float:
+        return sum(size * profiles.positions(name, side) for name, size in record.prunable.items())
+
+    lines = [f"{'network':<24}  {'weights':>9}  {'weights %':>9}  {'multiply-adds %':>15}"]
+    rows = [("dense", sum(ticket.prunable.values()), 1.0)]
+    rows.append((f"ticket, round {index}", sum(ticket.rounds[index]["kept"]), profiles.work(ticket, index)))
+    for (control, widths), group in sorted(groups.items()):
+        if control == "none" and widths:
+            weights = sum(group[0].prunable.values())
+            rows.append((f"small dense {widths}", weights, adds(group[0]) / adds(ticket)))
+    for name, weights, share in sorted(rows, key=lambda row: -row[1]):
+        lines.append(f"{name:<24}  {weights:>9,}  {100 * weights / rows[0][1]:>9.2f}  {100 * share:>15.2f}")
+    return "\n".join(lines)
+
+
+def inside_table(records: list[Record], measures: list[dict]) -> str:
+    """Multiply-adds left in each round, dead channels, norms of shortcut over main branch: seeds' means."""
+    heads = f"{'zeros skipped %':>15}  {'dead removed %':>14}  {'dead channels':>13}"
+    lines = [f"{'round':>5}  {'density %':>9}  {heads}"]
+    for index, density in enumerate(records[0].density):
+        left = 100 * np.mean([profiles.work(record, index) for record in records])
+        slim, dead = (np.mean([each[name][index] for each in measures]) for name in ("channels", "dead"))
+        lines.append(f"{index:>5}  {100 * density:>9.2f}  {left:>15.1f}  {100 * slim:>14.1f}  {dead:>13.1f}")
+    for name in ("dense", "ticket"):
+        norms = np.mean([each["norms"][name] for each in measures], 0)
+        lines.append(f"shortcut / main branch, {name:<6}: " + " ".join(f"{value:.2f}" for value in norms))
+    return "\n".join(lines)
