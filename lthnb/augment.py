@@ -37,13 +37,11 @@ class Draws:
 
 def crop(images: Tensor, draws: Draws, padding: int) -> Tensor:
     """Pad (N, C, H, W) images with zeros and cut each back to its size at a uniform position."""
-    number, _, height, width = images.shape
+    height, width = images.shape[2:]
     top, left = draws.integers(2 * padding + 1, 2).to(images.device)
     padded = torch.nn.functional.pad(images, (padding,) * 4)
-    rows = (top[:, None] + torch.arange(height, device=images.device))[:, :, None]
-    columns = (left[:, None] + torch.arange(width, device=images.device))[:, None, :]
-    each = torch.arange(number, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, places, places, H, W), a view
+    return windows[torch.arange(len(images), device=images.device), :, top, left]
 
 
 def flip(images: Tensor, draws: Draws) -> Tensor:
@@ -108,7 +106,7 @@ def random_operations(images: Tensor, draws: Draws, layers: int = 4) -> Tensor:
     Source: Cubuk et al. (2020), as in the paper's code.
     """
     operations, low, high = zip(*RANDOM, strict=True)
-    low, high = torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
+    low, high = torch.tensor([low, high], dtype=torch.float64)
     for code, share in zip(draws.integers(len(RANDOM), layers), draws.shares(layers), strict=True):
         images = by_operation(images, code, low[code] + (high - low)[code] * share, list(operations))
     return images
@@ -131,13 +129,13 @@ POLICY = """
 @functools.cache
 def _policy() -> tuple[Tensor, Tensor, Tensor]:
     """Operation codes, probabilities and unsigned values of the policy, each (25, 2)."""
-    names = list(AUTO)
-    words = [pair.split() for pair in POLICY.split(",")]
-    rows = [[(pair[i], float(pair[i + 1]), int(pair[i + 2])) for i in (0, 3)] for pair in words]
-    values = [[AUTO[name][1] + (AUTO[name][2] - AUTO[name][1]) * m / 9 for name, _, m in row] for row in rows]
-    codes = torch.tensor([[names.index(name) for name, _, _ in row] for row in rows])
-    chances = torch.tensor([[chance for _, chance, _ in row] for row in rows])
-    values = torch.tensor(values, dtype=torch.float64)
+    words = POLICY.replace(",", " ").split()
+    names, (_, low, high, _) = list(AUTO), zip(*AUTO.values(), strict=True)
+    codes = torch.tensor([names.index(word) for word in words[::3]]).reshape(-1, 2)
+    chances = torch.tensor([float(word) for word in words[1::3]]).reshape(-1, 2)
+    magnitudes = torch.tensor([int(word) for word in words[2::3]]).reshape(-1, 2)
+    low, high = torch.tensor([low, high], dtype=torch.float64)
+    values = low[codes] + (high - low)[codes] * magnitudes / 9
     return codes, chances, torch.where(codes == names.index("posterize"), values.round(), values)
 
 

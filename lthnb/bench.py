@@ -8,6 +8,7 @@ import resource
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,9 @@ def measure(images: int = 2000) -> Iterator[Row]:
     yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def seconds(action: Callable[[], object], times: int = 3) -> float:
-    """CPU seconds of an action, the best of several after one to warm up."""
-    action()
-    spent = []
-    for _ in range(times):
-        began = time.process_time()
-        action()
-        spent.append(time.process_time() - began)
-    return min(spent)
+def seconds(action: Callable[[], object]) -> float:
+    """CPU seconds of an action, the best of four: the first warms up."""
+    return min(timeit.repeat(action, timer=time.process_time, repeat=4, number=1))
 
 
 def _row(what: str, value: float, plain: float | None = None) -> Row:
@@ -68,9 +63,8 @@ def _augmentation(images: torch.Tensor) -> Iterator[Row]:
 
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy().copy()) for image in images[:400]]
     draw, draws = random.Random(0), augment.Draws([stream(0, "bench")], len(images))
-    pairs = {"random augmentation": (augment.random_operations, pillow.random_chain)}
-    pairs["AutoAugment"] = (augment.auto_policy, pillow.policy_chain)
-    for name, (ours, theirs) in pairs.items():
+    random_pair = ("random augmentation", augment.random_operations, pillow.random_chain)
+    for name, ours, theirs in (random_pair, ("AutoAugment", augment.auto_policy, pillow.policy_chain)):
         fast = seconds(lambda ours=ours: ours(images, draws))
         slow = seconds(lambda theirs=theirs: [theirs(picture, draw) for picture in pictures])
         yield _row(f"{name}, 32 px images/s, beside Pillow", len(images) / fast, len(pictures) / slow)
@@ -110,15 +104,10 @@ def _epochs(step: Step, config: TrainConfig) -> None:
 
 def _paper_step() -> Iterator[Row]:
     """Steps/s of the paper's network at batch 100 in bf16, beside what arithmetic or memory would allow."""
+    from torch.utils.benchmark import Timer
 
-    def rate(action: Callable[[], object], times: int = 20) -> float:
-        for timed in (3, times):  # the first few warm up
-            torch.cuda.synchronize()
-            began = time.perf_counter()
-            for _ in range(timed):
-                action()
-            torch.cuda.synchronize()
-        return times / (time.perf_counter() - began)
+    def rate(action: Callable[[], object]) -> float:
+        return 1 / Timer("action()", globals={"action": action}).timeit(20).mean  # waits for the device
 
     square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     flops, copied = 2 * 8192**3 * rate(lambda: square @ square), 2 * square.nbytes * rate(square.clone)

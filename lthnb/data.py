@@ -76,9 +76,8 @@ def long_tailed(labels: Tensor, factor: float, seed: int, classes: tuple[str, ..
     for label, size in enumerate(sizes):
         wanted = int(max(sizes) * factor ** (label / (len(classes) - 1)))
         if not 0 < wanted <= size:
-            raise ParameterError(
-                f"long_tail {factor:g} takes {wanted} images of class {classes[label]!r}, which has {size}"
-            )
+            has = f"class {classes[label]!r}, which has {size}"
+            raise ParameterError(f"long_tail {factor:g} takes {wanted} images of {has}")
         row = (labels == label).nonzero().flatten()
         chosen.append(row[torch.randperm(size, generator=generator)][:wanted])
     return torch.cat(chosen)
@@ -104,9 +103,8 @@ def count(facts: Facts, config: DataConfig, fraction: float) -> int:
     limited = min(facts.pool, config.pool_limit or facts.pool)
     left = limited - _held(limited, len(facts.classes), config)
     if asked > left and fraction != 1:
-        warnings.warn(
-            f"{asked:,} images asked for, {left:,} are left beside val: training on those", stacklevel=2
-        )
+        said = f"{asked:,} images asked for, {left:,} are left beside val: training on those"
+        warnings.warn(said, stacklevel=2)
     images, classes = min(asked, left), len(facts.classes)
     share = CHOOSING if config.split == "refit" else 1.0
     least = min(share, 1 - share or 1)  # share of the smaller part that has to hold every class
@@ -120,11 +118,9 @@ def count(facts: Facts, config: DataConfig, fraction: float) -> int:
 
 def _held(pool: int, classes: int, config: DataConfig) -> int:
     """Number of pool images set aside as val: a tenth, class-balanced."""
-    return (
-        0
-        if config.split == "refit" or config.long_tail
-        else min(pool // 10, config.val_limit) // classes * classes
-    )
+    if config.split == "refit" or config.long_tail:
+        return 0
+    return min(pool // 10, config.val_limit) // classes * classes
 
 
 def _indices(source: Source, config: DataConfig, seed: int, choosing: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ from lthnb.plans import PAPERS_OWN, PLAN, Cell, resolve
 from lthnb.record import MissingRun, Record, folders, load_all
 from lthnb.record import load as load_record
 from lthnb.running import device_errors, run, ticket_path
-from lthnb.sets import ROLES, open_source, place
+from lthnb.sets import ROLES, bare, open_source, place
 
 
 @dataclass(frozen=True)
@@ -56,75 +56,53 @@ def chosen_device(wanted: str) -> str:
     return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def own(page: SimpleNamespace) -> Cell:
+    """The line of the plan that a page's own parameters describe: any images, so many seeds."""
+    return Cell("imp", "any", {**overrides(page), "fraction": page.fraction}, *[page.seeds] * 3)
+
+
 def plan(facts: Facts, page: SimpleNamespace, profile: str) -> tuple[RunConfig, ...]:
     """One configuration per seed of the page ``imp``: the profile's values and the page's own."""
-    config = resolve(facts, profile, {**overrides(page), "fraction": page.fraction})
-    return tuple(config.replace(seed=seed) for seed in range(page.seeds))
+    return _configs([own(page)], {"any": facts}, profile, page.seeds)
 
 
 def imp(page: SimpleNamespace) -> Study:
-    """The runs of the page ``imp``: one subset size, one augmentation, several seeds.
-
-    ``auto`` means paper scale on a GPU and demo scale elsewhere. A page that only reads takes the set and the
-    scale that are on record, real images and paper scale first.
-
-    Raises:
-        ParameterError: a device that is not there; rounds that would leave no weight.
-    """
-    device = chosen_device(page.device)
-    source = open_source(page.dataset, page.data_root) if page.train or page.dataset != "auto" else None
-    sources = {source.facts.name: source} if source else {}
-    if page.train:
-        profile = page.profile if page.profile != "auto" else "paper" if device == "cuda" else "demo"
-        facts = {name: each.facts for name, each in sources.items()}
-        return Study(plan(source.facts, page, profile), profile, facts, sources, page, device)
-    found = load_all(page.runs)
-    keys, sets = {made.config.key for made in found}, [source.facts] if source else data_sets(found)
-    for profile in [page.profile] if page.profile != "auto" else ["paper", "demo"]:
-        for facts in sets:
-            try:
-                configs = plan(facts, page, profile)
-            except ParameterError:  # this set is too small for what is asked
-                continue
-            asked = page.fraction in (configs[0].data.images, 1) or page.fraction < 1
-            if asked and keys >= {config.key for config in configs}:
-                return Study(configs, profile, {facts.name: facts}, {}, page, device)
-    raise MissingRun(
-        f"{page.dataset} has not all runs of this page on record; pass -p train True to run them"
-    )
+    """The runs of the page ``imp``: one subset size, one augmentation, several seeds. See ``finding``."""
+    return finding("imp", page)
 
 
 def finding(name: str, page: SimpleNamespace) -> Study:
-    """The runs of a page of the plan, by its name.
+    """The runs of a page: those of the plan, or those that the page's own parameters describe.
 
-    ``auto`` means the scale and the images at which all of them are on record, paper scale first; where the
-    page trains, the scale of the device.
+    Where the page trains, ``auto`` means paper scale on a GPU and demo scale elsewhere. A page that only
+    reads takes the scale and the images at which all its runs are on record, paper scale and real images
+    first.
 
     Raises:
+        ParameterError: a device that is not there; rounds that would leave no weight.
         MissingRun: the page only reads, and some of its runs were never made.
     """
-    device, seeds = chosen_device(page.device), page.seeds
-    cells = [cell for cell in PLAN if name in cell.pages.split()]
+    device, auto = chosen_device(page.device), page.profile == "auto"
+    cells = [own(page)] if hasattr(page, "fraction") else [c for c in PLAN if name in c.pages.split()]
     if page.train:
-        profile = page.profile if page.profile != "auto" else "paper" if device == "cuda" else "demo"
-        wanted = [cell for cell in cells if cell.seeds(profile)]
-        names = {cell.data: place(cell.data, page.dataset, page.data_root) for cell in wanted}
+        profile = "paper" if auto and device == "cuda" else "demo" if auto else page.profile
+        roles = {cell.data for cell in cells if cell.seeds(profile)}
+        names = {role: place(role, page.dataset, page.data_root) for role in roles}
         opened = {dataset: open_source(dataset, page.data_root) for dataset in {*names.values()}}
-        facts = {role: opened[dataset].facts for role, dataset in names.items()}
+        found = {role: opened[dataset].facts for role, dataset in names.items()}
         sources = {source.facts.name: source for source in opened.values()}
-        return _study(_configs(cells, facts, profile, seeds), profile, facts, sources, page, device)
-    found = load_all(page.runs)
-    keys, missing = {made.config.key for made in found}, 0
-    for profile in [page.profile] if page.profile != "auto" else ["paper", "demo"]:
+        return _study(_configs(cells, found, profile, page.seeds), profile, found, sources, page, device)
+    made = load_all(page.runs)
+    keys, sets = {record.config.key for record in made}, data_sets(made)
+    if page.dataset != "auto":
+        sets = [open_source(page.dataset, page.data_root).facts]
+    for profile in ["paper", "demo"] if auto else [page.profile]:
         wanted = [cell for cell in cells if cell.seeds(profile)]
-        facts = {role: _facts(role, wanted, found, keys, profile, seeds) for role in {c.data for c in wanted}}
-        configs = _configs(cells, facts, profile, seeds) if wanted and all(facts.values()) else ()
-        missing = len({config.key for config in configs} - keys)
-        if configs and not missing:
-            return _study(configs, profile, facts, {}, page, device)
+        found = {role: _whole(role, wanted, sets, keys, profile, page) for role in {c.data for c in wanted}}
+        if wanted and all(found.values()):
+            return _study(_configs(cells, found, profile, page.seeds), profile, found, {}, page, device)
     raise MissingRun(
-        f"{missing or 'all'} runs of the page {name} are not on record; pass -p train True to run them, or "
-        f"python -m lthnb sweep {name}"
+        f"{page.dataset} has not all runs of the page {name} on record; pass -p train True to run them"
     )
 
 
@@ -133,21 +111,20 @@ def _study(configs, profile, facts, sources, page, device) -> Study:  # types: s
     return Study(configs, profile, {e.name: e for e in facts.values()}, sources, page, device, roles)
 
 
-def _facts(role, cells, found, keys, profile, seeds) -> Facts | None:  # types: see finding
-    """The data set for a role: the first of its names that has all runs on record, else the first at all."""
+def _whole(role, cells, sets, keys, profile, page) -> Facts | None:  # types: see finding
+    """The first data set for a role that has all its runs on record."""
     mine = [cell for cell in cells if cell.data == role]
-    named = [each for name in ROLES[role] for each in data_sets(found) if matches(each.name, name)]
-    whole = [
-        each
-        for each in named
-        if keys >= {config.key for config in _configs(mine, {role: each}, profile, seeds)}
-    ]
-    return next(iter(whole or named), None)
-
-
-def matches(name: str, stem: str) -> bool:
-    """Whether a data set's name in a record, ``cifar10`` or ``folder:STEM@HASH8``, is that of a stem."""
-    return name.removeprefix("folder:").partition("@")[0] == stem
+    if role != "any" and page.dataset == "auto":
+        sets = [each for stem in ROLES[role] for each in sets if bare(each.name) == stem]
+    for facts in sets:
+        try:
+            configs = _configs(mine, {role: facts}, profile, page.seeds)
+        except ParameterError:  # this set is too small for what is asked
+            continue
+        asked = {cell.change["fraction"] for cell in mine} - {config.data.images for config in configs}
+        if all(fraction <= 1 for fraction in asked) and keys >= {config.key for config in configs}:
+            return facts
+    return None
 
 
 def _configs(cells: list[Cell], facts: dict[str, Facts], profile: str, seeds: int) -> tuple[RunConfig, ...]:
@@ -155,9 +132,7 @@ def _configs(cells: list[Cell], facts: dict[str, Facts], profile: str, seeds: in
     for cell in cells:
         number = min(cell.seeds(profile), seeds)
         config = resolve(facts[cell.data], profile, cell.change) if number else None
-        for seed in range(number):
-            made = config.replace(seed=seed)
-            found[made.key] = made
+        found |= {made.key: made for made in (config.replace(seed=seed) for seed in range(number))}
     return tuple(found.values())
 
 

@@ -34,11 +34,8 @@ def glyphs(note: str = "") -> Source:
         return _render(split, range(SIZES[split]), side)
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
-        return (
-            all_of(split, side)[indices]
-            if len(indices) == SIZES[split]
-            else _render(split, indices.tolist(), side)
-        )
+        whole = len(indices) == SIZES[split]
+        return all_of(split, side)[indices] if whole else _render(split, indices.tolist(), side)
 
     sample = b"".join(_render(split, range(20), 32).numpy().tobytes() for split in SIZES)
     facts = Facts("glyphs", hashlib.sha256(sample).hexdigest(), tuple("0123456789"), 3, 32, SIZES["train"])
@@ -46,10 +43,8 @@ def glyphs(note: str = "") -> Source:
 
 
 def _render(split: str, indices: range | list[int], side: int) -> Tensor:
-    images = np.empty((len(indices), side, side, 3), np.uint8)
-    for position, index in enumerate(indices):
-        images[position] = np.asarray(square(glyph(split, index), side))
-    return torch.from_numpy(images).permute(0, 3, 1, 2)
+    images = [np.asarray(square(glyph(split, index), side)) for index in indices]
+    return torch.from_numpy(np.array(images, np.uint8).reshape(-1, side, side, 3)).permute(0, 3, 1, 2)
 
 
 def glyph(split: str, index: int) -> Image.Image:

@@ -14,8 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE = (
-    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language "
-    "--cwd "
+    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language --cwd "
     "--autosave-cell-every --stdout-file --stderr-file --log-level --start-timeout --start_timeout "
     "--execution-timeout"
 )
@@ -42,11 +41,8 @@ def positionals(words: list[str]) -> list[str]:
 def complete(words: list[str], now: datetime) -> list[str]:
     """Add an output path and ``--log-output`` when the only positional word is one of our notebooks."""
     found = positionals(words)
-    if (
-        len(found) != 1
-        or Path(found[0]).resolve().parent != ROOT / "notebooks"
-        or {"--help-notebook", "--help"} & {*words}
-    ):
+    ours = len(found) == 1 and Path(found[0]).resolve().parent == ROOT / "notebooks"
+    if not ours or {"--help-notebook", "--help"} & {*words}:
         return words
     output = ROOT / "runs" / f"{Path(found[0]).stem}-{now:%Y%m%d-%H%M%S}-{os.getpid()}.ipynb"
     output.parent.mkdir(exist_ok=True)

@@ -10,9 +10,8 @@ Masks = dict[str, Tensor]
 
 def prunable(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights that may be pruned, by name: every convolution; never BatchNorm, bias or head."""
-    return {
-        f"{name}.weight": part.weight for name, part in model.named_modules() if isinstance(part, nn.Conv2d)
-    }
+    modules = model.named_modules()
+    return {f"{name}.weight": part.weight for name, part in modules if isinstance(part, nn.Conv2d)}
 
 
 def ones(model: nn.Module) -> Masks:

@@ -40,23 +40,13 @@ class ResNet(nn.Module):
 
     def __init__(self, config: NetworkConfig, channels: int, classes: int, side: int) -> None:
         super().__init__()
-        width = config.stages[0]
-        if side <= 64:
-            self.stem = nn.Sequential(convolution(channels, width, 3), nn.BatchNorm2d(width), nn.ReLU())
-        else:
-            layers = (
-                convolution(channels, width, 7, 2),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-                nn.MaxPool2d(3, 2, 1),
-            )
-            self.stem = nn.Sequential(*layers)
-        inputs = width
-        for stage, blocks in enumerate(BLOCKS[config.model]):
-            outputs, stride = config.stages[stage], 1 if stage == 0 else 2
-            parts = [
-                Block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(blocks)
-            ]
+        inputs = config.stages[0]
+        kernel, stride, pool = (3, 1, []) if side <= 64 else (7, 2, [nn.MaxPool2d(3, 2, 1)])
+        first = convolution(channels, inputs, kernel, stride)
+        self.stem = nn.Sequential(first, nn.BatchNorm2d(inputs), nn.ReLU(), *pool)
+        for stage, (outputs, blocks) in enumerate(zip(config.stages, BLOCKS[config.model], strict=True)):
+            parts = [Block(inputs, outputs, 1 if stage == 0 else 2)]
+            parts += [Block(outputs, outputs, 1) for _ in range(blocks - 1)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*parts))
             inputs = outputs
         self.head = nn.Linear(inputs, classes)
@@ -84,20 +74,17 @@ def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: 
         ParameterError: no such network, because the density is too small.
     """
     aim = density * convolution_weights(config, channels, side)
-    scale = density**0.5
-    ideal = [scale * width for width in config.stages]
-    choices = [range(max(1, round(width) - 3), round(width) + 4) for width in ideal]
-    found = []
-    for widths in itertools.product(*choices):
+    ideal = [density**0.5 * width for width in config.stages]
+    near, found = [range(max(1, round(width) - 3), round(width) + 4) for width in ideal], []
+    for widths in itertools.product(*near):
         small = dataclasses.replace(config, widths="-".join(map(str, widths)))
         off = abs(convolution_weights(small, channels, side) / aim - 1)
         shape = sum(math.log(width / want) ** 2 for width, want in zip(widths, ideal, strict=True))
         if off <= 0.01:
             found.append((shape, off, small))
     if not found:
-        raise ParameterError(
-            f"no network of four stages has {aim:.0f} convolution weights, density {density:g}"
-        )
+        wanted = f"{aim:.0f} convolution weights, density {density:g}"
+        raise ParameterError(f"no network of four stages has {wanted}")
     return min(found, key=lambda each: each[:2])[2]
 
 
@@ -117,8 +104,7 @@ def build(
     starts at 1 and 0.
     """
     with torch.device("meta"):  # no draws from the global generator
-        model = ResNet(config, channels, classes, side)
-    model = model.to_empty(device="cpu")
+        model = ResNet(config, channels, classes, side).to_empty(device="cpu")
     generator = stream(seed, name)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -127,7 +113,6 @@ def build(
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         elif isinstance(part, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(part.weight[0].numel())
-            for values in (part.weight, part.bias):
-                if values is not None:
-                    nn.init.uniform_(values, -bound, bound, generator=generator)
+            for values in part.parameters():
+                nn.init.uniform_(values, -bound, bound, generator=generator)
     return model.to(memory_format=torch.channels_last)

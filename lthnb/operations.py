@@ -85,12 +85,11 @@ def autocontrast(images: Tensor, _: Tensor) -> Tensor:
 
 def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Flatten the histogram of each channel."""
-    number, channels, height, width = images.shape
-    rows = number * channels
-    pixels = images.reshape(rows, height * width)
+    pixels = images.flatten(0, 1).flatten(1)
+    rows, area = pixels.shape
     flat = pixels.int() + 256 * torch.arange(rows, dtype=torch.int32, device=images.device)[:, None]
     counts = torch.bincount(flat.flatten(), minlength=256 * rows).reshape(rows, 256)
-    step = (height * width - counts.gather(1, pixels.amax(1, keepdim=True).long())) // 255
+    step = (area - counts.gather(1, pixels.amax(1, keepdim=True).long())) // 255
     before = counts.cumsum(1) - counts
     table = ((step // 2 + before) // step.clamp(min=1)).clamp_(max=255)
     table = torch.where(step > 0, table, torch.arange(256, device=images.device))
@@ -107,21 +106,16 @@ def _sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
     return padded.gather(2, index).reshape(number, channels, height, width)
 
 
-def _affine(images: Tensor, matrix: Tensor, fill: int) -> Tensor:
-    """Nearest pixel of an affine map (N, 6) float64, in 16.16 fixed point as Pillow computes it."""
+def _affine(images: Tensor, matrix: tuple[Tensor, ...], fill: int) -> Tensor:
+    """Nearest pixel of an affine map, six times (N,) float64, in 16.16 fixed point as Pillow computes it."""
     height, width = images.shape[2:]
-
-    def fixed(value: Tensor) -> Tensor:
-        return (value * 65536 + 0.5).floor().int()
-
-    a, b, c, d, e, f = matrix.unbind(1)
+    a, b, c, d, e, f = matrix
     y = torch.arange(height, dtype=torch.int32, device=images.device)[:, None]
     x = torch.arange(width, dtype=torch.int32, device=images.device)
 
     def line(start: Tensor, across: Tensor, down: Tensor) -> Tensor:
-        begin, over, under = (
-            fixed(v)[:, None, None] for v in (start + across * 0.5 + down * 0.5, across, down)
-        )
+        values = torch.stack([start + across * 0.5 + down * 0.5, across, down])[..., None, None]
+        begin, over, under = (values * 65536 + 0.5).floor().int()
         return (begin + over * x + under * y) >> 16
 
     return _sample(images, line(f, d, e), line(c, a, b), fill)
@@ -129,28 +123,21 @@ def _affine(images: Tensor, matrix: Tensor, fill: int) -> Tensor:
 
 def rotate(images: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:
     """Turn counter-clockwise about the centre."""
-    height, width = images.shape[2:]
+    y, x = (side / 2 for side in images.shape[2:])
     angle = -torch.deg2rad(torch.remainder(degrees, 360))
     cosine, sine = (torch.round(value, decimals=15) for value in (angle.cos(), angle.sin()))
-    x, y = width / 2, height / 2
     across, down = cosine * -x + sine * -y + 0.0 + x, -sine * -x + cosine * -y + 0.0 + y
-    matrix = torch.stack([cosine, sine, across, -sine, cosine, down], 1)
-    return torch.where(_each(degrees == 0), images, _affine(images, matrix, fill))
-
-
-def _shear_matrix(value: Tensor, place: int) -> Tensor:
-    matrix = torch.zeros(len(value), 6, dtype=torch.float64, device=value.device)
-    matrix[:, 0] = matrix[:, 4] = 1
-    matrix[:, place] = value
-    return matrix
+    turned = _affine(images, (cosine, sine, across, -sine, cosine, down), fill)
+    return torch.where(_each(degrees == 0), images, turned)
 
 
 def shear_x(images: Tensor, value: Tensor) -> Tensor:
-    return _affine(images, _shear_matrix(value, 1), 0)
+    one, zero = torch.ones_like(value), torch.zeros_like(value)
+    return _affine(images, (one, value, zero, zero, one, zero), 0)
 
 
 def shear_y(images: Tensor, value: Tensor) -> Tensor:
-    return _affine(images, _shear_matrix(value, 3), 0)
+    return shear_x(images.transpose(2, 3), value).transpose(2, 3)
 
 
 def translate_x(images: Tensor, share: Tensor, fill: int = 0) -> Tensor:
@@ -167,18 +154,15 @@ def translate_y(images: Tensor, share: Tensor, fill: int = 0) -> Tensor:
 
 def shear_x_bicubic(images: Tensor, value: Tensor, fill: int = GREY) -> Tensor:
     """Shear along rows by cubic interpolation of four pixels, in float64; the border pixel repeats."""
-    _number, channels, height, width = images.shape
+    height, width = images.shape[2:]
     y = torch.arange(height, dtype=torch.float64, device=images.device)[:, None] + 0.5
     place = torch.arange(width, dtype=torch.float64, device=images.device) + 0.5 + _each(value)[:, 0] * y
     inside = (place >= 0) & (place < width)
     place = place - 0.5
     whole = place.floor()
     d = (place - whole)[:, None]
-    taps = []
-    for shift in (-1, 0, 1, 2):
-        index = (whole.long() + shift).clamp_(0, width - 1)[:, None].expand(-1, channels, -1, -1)
-        taps.append(images.gather(3, index).double())
-    v1, v2, v3, v4 = taps
+    columns = ((whole.long() + shift).clamp_(0, width - 1)[:, None] for shift in (-1, 0, 1, 2))
+    v1, v2, v3, v4 = (images.gather(3, column.expand_as(images)).double() for column in columns)
     cubic = v2 + d * ((v3 - v1) + d * (2 * (v1 - v2) + v3 - v4 + d * (-v1 + v2 - v3 + v4)))
     return torch.where(inside[:, None], cubic.clamp_(0, 255).byte(), fill)
 
@@ -191,18 +175,14 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     """Turn the hue by a share of the circle, through Pillow's 8-bit HSV."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = images.float().unbind(1)
+    red, green, _ = images.float().unbind(1)
     high, low = images.amax(1).float(), images.amin(1).float()
     span = (high - low).clamp(min=1)
-    r, g, b = ((high - channel) / span for channel in (red, green, blue))
-    side = torch.where(
-        green == high, (2.0 + r.double() - b.double()).float(), (4.0 + g.double() - r.double()).float()
-    )
-    side = torch.where(red == high, b - g, side)
-    place = torch.fmod(side.double() / 6.0 + 1.0, 1.0).float()
-    flat = high == low
-    h = torch.where(flat, 0, (place.double() * 255.0).long())
-    s = torch.where(flat, 0, ((high - low) / high.clamp(min=1)).double().mul(255.0).long())
+    r, g, b = ((high[:, None] - images.float()) / span[:, None]).double().unbind(1)
+    side = torch.where(green == high, 2.0 + r - b, 4.0 + g - r)
+    side = torch.where(red == high, b - g, side).float().double()
+    h = (torch.fmod(side / 6.0 + 1.0, 1.0).float().double() * 255.0).long()
+    s = ((high - low) / high.clamp(min=1)).double().mul(255.0).long()
     h = (h + (turn * 255).trunc().long()[:, None, None]) % 256
     return _rgb(h, s, images.amax(1).long())
 
@@ -217,10 +197,6 @@ def _rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
         return (value * fraction + 0.5).floor().clamp_(0, 255).long()
 
     p, q, t = rounded(1.0 - share), rounded(1.0 - share * part), rounded(1.0 - share * (1.0 - part))
-    choices = (
-        torch.stack([v, q, p, p, t, v]),
-        torch.stack([t, v, v, q, p, p]),
-        torch.stack([p, p, t, v, v, q]),
-    )
-    index = (sector.long() % 6)[None]
-    return torch.stack([torch.where(s == 0, v, each.gather(0, index)[0]) for each in choices], 1).byte()
+    sixths = torch.stack([v, q, p, p, t, v])  # of red; green and blue follow it by a third of the circle
+    places = ((sector.long() - third) % 6 for third in (0, 2, 4))
+    return torch.cat([sixths.gather(0, place[None]) for place in places]).transpose(0, 1).byte()

@@ -33,7 +33,7 @@ PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augme
 BOTH = "low_data capacity_connectivity layers"
 LARGE = PROFILES["smoke"] | {"pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
 PLAN = [  # in the order in which a GPU's time is worth most
-    Cell("imp", "exact", {"fraction": 500}, demo=6),
+    Cell("imp low_data layers", "exact", {"fraction": 500, "augment": "base"}, demo=6),
     Cell(BOTH, "exact", ONE, paper=6, demo=6, smoke=1),
     Cell(BOTH, "exact", TWO, paper=6, demo=6, smoke=1),
     Cell("representations", "complete", {"fraction": 1, "rounds": 0}, paper=2),

@@ -134,10 +134,6 @@ def fingerprint(device: str, precision: str) -> dict[str, Any]:
 
 def made(device: str, precision: str, seconds: float, exact: bool = True) -> dict[str, Any]:
     """Tell who made a record; ``exact`` is False when it was resumed on another machine or setting."""
-    return {
-        **fingerprint(device, precision),
-        "cores": os.cpu_count(),
-        "exact": exact,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "seconds": round(seconds, 1),
-    }
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    about = {"cores": os.cpu_count(), "exact": exact, "date": date, "seconds": round(seconds, 1)}
+    return fingerprint(device, precision) | about

@@ -25,13 +25,26 @@ from lthnb.parameters import data_root, find, host
 TORCHVISION = {"cifar10": ("CIFAR10", "cifar-10-batches-py"), "cifar100": ("CIFAR100", "cifar-100-python")}
 FEW_SHOT = {"eurosat": "eurosat_rgb", "isic": "isic2018_224"}  # folder or archive with published split lists
 CONNECT, DOWNLOAD = 5, 180  # seconds
+Parts = dict[str, Tensor]  # split -> images or labels
 ARCHIVES = ("", ".tar", ".tar.gz", ".tar.xz")
 ROLES = {  # what a finding needs -> the names of sets that serve, the best first
     "exact": ("cifar10", "cifar10_exact", "glyphs"),
     "complete": ("cifar10", "cifar10_jpeg", "glyphs"),
     "cifar100": ("cifar100", "cifar100_exact"),
     "eurosat": ("eurosat",),
+    "any": ("glyphs",),
 }
+
+
+def bare(name: str) -> str:
+    """What a set is called: ``cifar10``, or the stem of a record's ``folder:STEM@HASH8``."""
+    return name.removeprefix("folder:").partition("@")[0]
+
+
+def _at_hand(stem: str, root: str) -> str | None:
+    """The name of a folder or archive ``stem`` under the data root, if there is one."""
+    names = [stem + suffix for suffix in ARCHIVES]
+    return next((name for name in names if (data_root(root) / name).exists()), None)
 
 
 def place(role: str, dataset: str, root: str) -> str:
@@ -39,10 +52,8 @@ def place(role: str, dataset: str, root: str) -> str:
     if dataset != "auto":
         return dataset
     for name in ROLES[role]:
-        folder = FEW_SHOT.get(name) or TORCHVISION.get(name, ("", name))[1]
-        for suffix in ARCHIVES:
-            if (data_root(root) / f"{folder}{suffix}").exists():
-                return name if name in (*TORCHVISION, *FEW_SHOT) else f"folder:{folder}{suffix}"
+        if found := _at_hand(FEW_SHOT.get(name) or TORCHVISION.get(name, ("", name))[1], root):
+            return name if name in (*TORCHVISION, *FEW_SHOT) else f"folder:{found}"
     return "auto" if "glyphs" in ROLES[role] else role
 
 
@@ -59,12 +70,8 @@ def open_source(dataset: str, root: str = "") -> Source:
         return folder(find(dataset.removeprefix("folder:"), root))
     if dataset in FEW_SHOT:
         return _few_shot(dataset, root)
-    return {
-        "auto": _auto,
-        "digits": _digits,
-        "glyphs": lambda _: glyphs(),
-        "fashion_mnist": _fashion_mnist,
-    }.get(dataset, lambda root: _cifar(dataset, root))(root)
+    own = {"auto": _auto, "digits": _digits, "glyphs": lambda _: glyphs(), "fashion_mnist": _fashion_mnist}
+    return own[dataset](root) if dataset in own else _cifar(dataset, root)
 
 
 def known(name: str, root: str) -> str:
@@ -73,39 +80,36 @@ def known(name: str, root: str) -> str:
     Raises:
         DataMissing: nothing of that name is under the data root.
     """
-    stem = name.removeprefix("folder:").partition("@")[0]
-    if stem == name:
+    if (stem := bare(name)) == name:
         return name
-    for suffix in ARCHIVES:
-        if (data_root(root) / f"{stem}{suffix}").exists():
-            return f"folder:{stem}{suffix}"
-    raise DataMissing(f"neither a folder nor a tar archive {stem} is under {data_root(root)}")
+    found = _at_hand(stem, root)
+    if found is None:
+        raise DataMissing(f"neither a folder nor a tar archive {stem} is under {data_root(root)}")
+    return f"folder:{found}"
 
 
 def _auto(root: str) -> Source:
     try:
         return _cifar("cifar10", root)
     except DataMissing:
-        if host() == "book" or os.environ.get("LTHNB_OFFLINE"):
-            reason = "no download is tried here"
-        else:
-            reason = _download("CIFAR10", data_root(root))
-    if not reason:
-        return _cifar("cifar10", root)
-    return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {reason}")
+        offline = host() == "book" or os.environ.get("LTHNB_OFFLINE")
+        reason = "no download is tried here" if offline else _download("cifar10", data_root(root))
+    if reason:
+        return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {reason}")
+    return _cifar("cifar10", root)
 
 
-def _download(kind: str, root: Path) -> str:
+def _download(name: str, root: Path) -> str:
     """Try one download within the limits; return what went wrong, or nothing."""
     from torchvision import datasets
 
+    kind, folder = TORCHVISION[name]
     try:
         urllib.request.urlopen(getattr(datasets, kind).url, timeout=CONNECT).close()
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as target:
             code = f"import torchvision; torchvision.datasets.{kind}({target!r}, download=True)"
             subprocess.run([sys.executable, "-c", code], timeout=DOWNLOAD, check=True, capture_output=True)
-            folder = TORCHVISION[kind.lower()][1]
             (Path(target) / folder).rename(root / folder)
     except (OSError, subprocess.SubprocessError) as error:
         return f"it could not be downloaded ({type(error).__name__})"
@@ -129,23 +133,19 @@ def _cifar(name: str, root: str) -> Source:
 
 def _fashion_mnist(root: str) -> Source:
     """Fashion-MNIST from torchvision's four .gz files, after their MD5 has been checked."""
-    place = _present("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", root) / "FashionMNIST" / "raw"
+    place, images, labels = _present("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", root), {}, {}
     from torchvision import datasets
 
-    values = {}
     for name, md5 in datasets.FashionMNIST.resources:
-        content = (place / name).read_bytes() if (place / name).exists() else b""
+        file, split = f"FashionMNIST/raw/{name}", "train" if name.startswith("train") else "test"
+        content = (place / file).read_bytes() if (place / file).exists() else b""
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise DataError(
-                f"FashionMNIST/raw/{name} is missing or damaged; remove the folder and get it again"
-            )
-        raw = np.frombuffer(gzip.decompress(content), np.uint8)
-        values[name] = raw[16:].reshape(-1, 1, 28, 28) if "images" in name else raw[8:]
-    stems = {"train": "train", "test": "t10k"}
-    images = {split: torch.tensor(values[f"{stem}-images-idx3-ubyte.gz"]) for split, stem in stems.items()}
-    labels = {
-        split: torch.tensor(values[f"{stem}-labels-idx1-ubyte.gz"]).long() for split, stem in stems.items()
-    }
+            raise DataError(f"{file} is missing or damaged; remove the folder and get it again")
+        raw = torch.frombuffer(bytearray(gzip.decompress(content)), dtype=torch.uint8)
+        if "images" in name:
+            images[split] = raw[16:].reshape(-1, 1, 28, 28)
+        else:
+            labels[split] = raw[8:].long()
     return arrays("fashion_mnist", images, labels, tuple(datasets.FashionMNIST.classes))
 
 
@@ -172,22 +172,18 @@ def _digits(root: str) -> Source:
 def _few_shot(name: str, root: str) -> Source:
     """EuroSAT or ISIC with the published lists of training, validation and test images."""
     stem = FEW_SHOT[name]
-    for suffix in ARCHIVES:
-        path = data_root(root) / f"{stem}{suffix}"
-        if path.exists():
-            source = folder(path)
-            if source.published is None:
-                raise DataError(f"{path.name} has no splits/train*.txt and splits/val*.txt")
-            return dataclasses.replace(source, facts=dataclasses.replace(source.facts, name=name))
+    if found := _at_hand(stem, root):
+        source = folder(data_root(root) / found)
+        if source.published is None:
+            raise DataError(f"{found} has no splits/train*.txt and splits/val*.txt")
+        return dataclasses.replace(source, facts=dataclasses.replace(source.facts, name=name))
     raise DataMissing(
         f"{name}: neither a folder nor a tar archive {stem} is under {data_root(root)}; "
         "it holds train/CLASS/*, test/CLASS/* and the published lists splits/train*.txt, val*.txt, test*.txt"
     )
 
 
-def arrays(
-    name: str, images: dict[str, Tensor], labels: dict[str, Tensor], classes: tuple[str, ...]
-) -> Source:
+def arrays(name: str, images: Parts, labels: Parts, classes: tuple[str, ...]) -> Source:
     """A source of images that lie in memory, (N, C, side, side) uint8 per split."""
     digest = hashlib.sha256()
     for split in ("train", "test"):
@@ -198,9 +194,8 @@ def arrays(
         chosen = images[split][indices]
         if side == native:
             return chosen
-        mode = "L" if channels == 1 else "RGB"
-        pixels = (np.ascontiguousarray(image.permute(1, 2, 0).numpy().squeeze()) for image in chosen)
-        small = np.stack([np.asarray(square(Image.fromarray(each, mode), side)) for each in pixels])
+        pixels = chosen.permute(0, 2, 3, 1).squeeze(3).numpy()  # Pillow's grey images have no channel axis
+        small = np.array([np.asarray(square(Image.fromarray(each), side)) for each in pixels], np.uint8)
         return torch.from_numpy(small).reshape(len(indices), side, side, channels).permute(0, 3, 1, 2)
 
     pool = int(labels["train"].bincount().min()) * len(classes)

@@ -98,10 +98,9 @@ def read(path: Path) -> bytes:
     if match is None:
         raise Damaged(f"{path.name} is damaged: it has no seal")
     opened = content[: match.start(1)] + UNSEALED.encode() + content[match.end(1) :]
-    if (found := hashlib.sha256(opened).hexdigest()) != match[1].decode():
-        raise Damaged(
-            f"{path.name} is damaged: SHA-256 {match[1].decode()[:16]} expected, {found[:16]} found"
-        )
+    expected, found = match[1].decode(), hashlib.sha256(opened).hexdigest()
+    if found != expected:
+        raise Damaged(f"{path.name} is damaged: SHA-256 {expected[:16]} expected, {found[:16]} found")
     return content
 
 
@@ -148,11 +147,9 @@ def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
 
 def is_locked(folder: Path) -> bool:
     """Whether some process holds a run's folder now."""
-    try:
-        with (folder / "lock").open() as file:
+    with suppress(FileNotFoundError), (folder / "lock").open() as file:
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+        except BlockingIOError:
+            return True
     return False

@@ -63,9 +63,8 @@ class Ticket:
         """
         if state not in self.states:
             raise TicketError(f"this ticket has {', '.join(self.states)} weights, not {state!r}")
-        number = classes or len(self.shape.classes)
-        shape = {"channels": self.shape.channels, "classes": number, "side": self.shape.side}
-        model = build(self.shape.network, seed, **shape)
+        shape, number = self.shape, classes or len(self.shape.classes)
+        model = build(shape.network, seed, channels=shape.channels, classes=number, side=shape.side)
         drop = "head." if classes else "no such name"
         weights = {name: value for name, value in self.states[state].items() if drop not in name}
         model.load_state_dict(weights, strict=not classes)
@@ -86,9 +85,8 @@ class Ticket:
 
 def pack(masks: Masks, states: dict[str, State]) -> State:
     """Masks as bits, of masked weights the survivors alone, all on the CPU, named ``kind:parameter``."""
-    packed = {}
-    for name, mask in masks.items():
-        packed[f"mask:{name}"] = torch.from_numpy(np.packbits(mask.cpu().numpy().ravel()))
+    bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in masks.items()}
+    packed = {f"mask:{name}": torch.from_numpy(packs) for name, packs in bits.items()}
     for kind, state in states.items():
         for name, value in state.items():
             kept = value[masks[name]] if name in masks else value
@@ -100,9 +98,8 @@ def unpack(packed: State, model: ResNet) -> tuple[Masks, dict[str, State]]:
     """Undo ``pack`` for a network; raise ``TicketError`` on any name, shape or dtype that differs."""
     expected, masks, states = model.state_dict(), {}, {}
     for name, weight in prunable(model).items():
-        bits = _take(packed, f"mask:{name}", torch.uint8, ((weight.numel() + 7) // 8,))
-        flat = np.unpackbits(bits.numpy())[: weight.numel()].astype(bool)
-        masks[name] = torch.from_numpy(flat).reshape(weight.shape)
+        bits = _take(packed, f"mask:{name}", torch.uint8, ((weight.numel() + 7) // 8,)).numpy()
+        masks[name] = torch.from_numpy(np.unpackbits(bits, count=weight.numel())).bool().reshape(weight.shape)
     for key in packed:
         kind, _, name = key.partition(":")
         if kind == "mask" and name in masks:
@@ -168,9 +165,8 @@ def load(path: Path | str) -> Ticket:
         shape = Shape(network, classes=classes, **{name: int(value) for name, value in raw.items()})
         if not (1 <= shape.side <= 1024 and shape.channels in (1, 3) and 2 <= len(classes) <= 100_000):
             raise ValueError(f"{shape.side} pixels, {shape.channels} channels, {len(classes)} classes")
-        numbers = [
-            float(value) for name in ("mean", "std") for value in about.get(name, [0] * shape.channels)
-        ]
+        zeros = [0] * shape.channels
+        numbers = [float(value) for name in ("mean", "std") for value in about.get(name, zeros)]
         if len(numbers) != 2 * shape.channels or not all(math.isfinite(value) for value in numbers):
             raise ValueError(f"mean and std are {numbers}")
         model = shape.empty()
