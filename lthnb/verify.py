@@ -57,8 +57,10 @@ def check(path: Path, root: str = "", device: str = "auto") -> Result:
     except (UserError, OSError) as error:
         return Result(False, f"{path.name}: {error}")
     found, said = correct(ticket.model().to(device), data, data.test), row["correct"]["test"]
-    same = made.made["device"] == record.fingerprint(device, "fp32")["device"]
+    here = record.fingerprint(device, "fp32")
+    same = made.made["device"] == here["device"]
+    same = same and made.made["versions"]["torch"] == here["versions"]["torch"]
     holds = abs(found - said) <= (0 if same else ALLOWED * len(data.test))
     told = f"{found:,} of {len(data.test):,} test images right, {said:,} on record"
-    where = "the same device" if same else f"made on {made.made['device']}"
+    where = "the same machine" if same else f"made on {made.made['device']}"
     return Result(holds, f"{path.name}: {'holds' if holds else 'DIFFERS'}, {told} ({where})")

@@ -4,16 +4,19 @@ import re
 
 from PIL import Image
 
-from lthnb import experiments, record, stats, tables
+from lthnb import experiments, record, scoreboard, stats, tables
 from lthnb.config import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
+def exact(**fields):
+    runs = stats.pick(record.load_all("book/runs"), **fields)
+    return [made for made in runs if made.config.data.name.startswith("folder:cifar10_exact")]
+
+
 def test_the_first_table_shows_the_numbers_of_the_records():
-    runs = stats.pick(record.load_all("book/runs"), images=500, augment="base", width=16)
-    runs = [made for made in runs if made.config.data.name.startswith("folder:cifar10_exact")]
-    values = stats.headline(runs, 59.66 - 43.8)
+    values = stats.headline(exact(images=500, augment="base", width=16), 59.66 - 43.8)
     half = values["gain_high"] - values["gain"]
 
     assert (
@@ -21,6 +24,25 @@ def test_the_first_table_shows_the_numbers_of_the_records():
         in README
     )
     assert f"{values['seeds']} seeds, demo scale) | {values['verdict']} |" in README
+
+
+def test_the_first_table_shows_the_filled_rows_of_the_scoreboard():
+    for row in scoreboard.rows(record.load_all("book/runs")):
+        if ours := row.values():
+            entry = row.published
+            theirs = f"{entry['dense']:.1f} → {entry['ticket']:.1f} %, {row.gain:+.1f} points"
+            pair = f"{ours['dense']:.1f} → {ours['ticket']:.1f} %"
+            gain = f"{ours['gain']:+.1f} ± {ours['gain_high'] - ours['gain']:.1f} points"
+            here = f"{pair}, {gain} ({ours['n']} seeds, {ours['scale']} scale)"
+            assert f"| {theirs} | {here} | {ours['verdict']} |" in README
+
+
+def test_the_first_table_shows_the_contrasts_of_the_controls():
+    found = stats.contrasts(exact(images=500, augment="rand+cutout", width=16), 500)
+    for name in ("random masks", "small dense - dense"):
+        gain = stats.interval(found[name])
+        shown = f"{gain} points ({gain.n} seeds, demo scale) | {stats.direction(gain, 1)} |"
+        assert shown in README
 
 
 def test_the_expected_output_has_the_form_of_the_table(page):
