@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from lthnb.config import ROOT, RunConfig, UserError
+from lthnb.config import ROOT, DataMissing, RunConfig, UserError
 from lthnb.record import folders, read
 from lthnb.store import Damaged, is_locked, lock
 
@@ -75,8 +75,12 @@ def runs(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Print, and with ``--json`` keep, how fast this machine is."""
-    from lthnb.bench import measure, shown
     from lthnb.store import write
+
+    if not (ROOT / "tests" / "speed.py").exists():
+        raise DataMissing(f"the plain references are not in {ROOT / 'tests'}; bench runs in the repository")
+    sys.path.insert(0, str(ROOT / "tests"))
+    from speed import measure, shown
 
     print(f"{'one thread, CPU time':<52}{'ours':>12}{'plain':>12}  {'ratio':>7}")
     rows = []
@@ -114,17 +118,17 @@ def sweep(options: argparse.Namespace) -> int:
                 f"{what}  {len(tasks) - len(left)} of {len(tasks)} on record, {tasks[0].seconds:6.0f} s each"
             )
         missing |= {task.config.key: task for task in left}
-    if options.list or not missing:
-        total = clock(sum(task.seconds for task in missing.values()))
-        print(f"{len(missing)} runs at {profile} scale are missing: {total} on one {options.device} worker")
+    total = clock(sum(task.seconds for task in missing.values()))
+    print(f"{len(missing)} runs at {profile} scale are missing: {total} on one {options.device} worker")
+    if options.list:
         return 0
     gpus = torch.cuda.device_count() if options.device == "cuda" else 0
     workers = options.workers or gpus or len(os.sched_getaffinity(0))
     places = nullcontext((many.local(workers, gpus), workers))
     with many.on_dask(options.scheduler) if options.scheduler else places as (pool, workers):
         job = many.Sweep(list(missing.values()), pool, workers, options.minutes)
-        print(f"{job.told()}: {profile} scale on {options.device}, {workers} workers", flush=True)
         job.run()
+    many.measure(options, profile)
     print(f"{len(job.finished)} runs made, {len(job.late)} too long for the time, {len(job.failed)} failed")
     return 1 if job.failed else 0
 

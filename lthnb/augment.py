@@ -4,8 +4,6 @@ Draws are made on the CPU in the order of the images, so that every device, roun
 images are then grouped by operation. Several epochs may be made in one call, each by its own generator.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

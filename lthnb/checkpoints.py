@@ -1,9 +1,7 @@
 """The state of a run on disk, so that a killed run goes on and ends with the same bits."""
 
-from __future__ import annotations
-
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ class Saved:
 
     progress: dict[str, Any]
     masks: Masks
-    states: dict[str, State] = field(default_factory=dict)
+    states: dict[str, State]
 
 
 class Checkpoints:

@@ -254,10 +254,7 @@ class RunConfig(Checked):
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     pairs = {key: (value, defaults[key]) for key, value in values.items() if value != defaults[key]}
-    changed = {}
-    for key, (value, default) in pairs.items():
-        changed[key] = _changed(value, default) if isinstance(value, dict) else value
-    return changed
+    return {key: _changed(*pair) if isinstance(pair[0], dict) else pair[0] for key, pair in pairs.items()}
 
 
 # 0.488: three prunings of 20 % in one

@@ -1,7 +1,5 @@
 """Three disjoint splits of a data set, on the device: which images train, which choose, which report."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass
@@ -106,8 +104,7 @@ def count(facts: Facts, config: DataConfig, fraction: float) -> int:
         said = f"{asked:,} images asked for, {left:,} are left beside val: training on those"
         warnings.warn(said, stacklevel=2)
     images, classes = min(asked, left), len(facts.classes)
-    share = CHOOSING if config.split == "refit" else 1.0
-    least = min(share, 1 - share or 1)  # share of the smaller part that has to hold every class
+    least = 1 - CHOOSING if config.split == "refit" else 1.0  # share of the part that must hold every class
     if round(least * images) < classes:
         raise ParameterError(
             f"fraction {fraction:g} of {facts.name} gives {images} images, too few for {classes} classes: "

@@ -1,7 +1,5 @@
 """Image folders and archives: what a data set is before it is split. Nothing is extracted to disk."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """``glyphs``: rendered digits for machines without images, each a function of its index alone."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import random
@@ -29,13 +27,12 @@ def glyphs(note: str = "") -> Source:
     """Rendered digits, 32x32 RGB: 50,000 train, 10,000 test and 10,000 shifted images, made when read."""
     labels = {split: torch.arange(number) % 10 for split, number in SIZES.items()}
 
-    @functools.cache  # the test images are the same for every seed
-    def all_of(split: str, side: int) -> Tensor:
-        return _render(split, range(SIZES[split]), side)
+    kept = functools.cache(_render)  # the test images are the same for every seed
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
-        whole = len(indices) == SIZES[split]
-        return all_of(split, side)[indices] if whole else _render(split, indices.tolist(), side)
+        if len(indices) == SIZES[split]:
+            return kept(split, range(SIZES[split]), side)[indices]
+        return _render(split, indices.tolist(), side)
 
     sample = b"".join(_render(split, range(20), 32).numpy().tobytes() for split in SIZES)
     facts = Facts("glyphs", hashlib.sha256(sample).hexdigest(), tuple("0123456789"), 3, 32, SIZES["train"])

@@ -4,8 +4,6 @@ papermill imports it through the ``papermill.engine`` entry point before it read
 imports it as an extension. Both hand ``LTHNB_HOST`` down to the kernels they start.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -14,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ONE = (
-    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language --cwd "
-    "--autosave-cell-every --stdout-file --stderr-file --log-level --start-timeout --start_timeout "
+    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language "
+    "--cwd --autosave-cell-every --stdout-file --stderr-file --log-level --start-timeout --start_timeout "
     "--execution-timeout"
 )
 TAKES = {"-p": 2, "--parameters": 2, "-r": 2, "--parameters_raw": 2} | dict.fromkeys(ONE.split(), 1)

@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lthnb import tickets
-from lthnb.config import RunConfig
 from lthnb.data import Data
-from lthnb.masks import Masks, kept, prunable, prune_by_magnitude
+from lthnb.masks import Masks, prunable
 from lthnb.models import Block, build
 from lthnb.profiles import positions
 from lthnb.record import Record
 from lthnb.running import ticket_path
 from lthnb.tickets import Shape, Ticket
-
-Counts = list[int]  # one number per prunable layer, in the order of the record
 
 
 def measure(record: Record, folder: Path, others: dict[str, Path], data: Data, last: int) -> dict[str, Any]:
@@ -31,44 +28,37 @@ def measure(record: Record, folder: Path, others: dict[str, Path], data: Data, l
         last: the round at which overlaps and norms are taken.
 
     Returns:
+        Counts have one number per prunable layer, in the order of the record.
         ``null`` {init, rewind: counts per round} what masks by magnitude of the initial or of the rewind
         weights keep at the same densities; ``shared`` {init, rewind, KEY: counts} survivors that the ticket
         of round ``last`` shares with those masks and with tickets of other runs; ``dead`` and ``channels``
         per round (see ``saved``); ``norms`` {dense, ticket: per block} (see ``branch_norms``).
     """
     dense, ticket = tickets.load(ticket_path(folder, 0)), tickets.load(ticket_path(folder, last))
-    shape, model = dense.shape, build_first(record.config, dense.shape)
-    weights = {"init": prunable(model)}
-    weights["rewind"] = {name: dense.states["rewind"][name] for name in weights["init"]}
+    shape, size = dense.shape, {"channels": dense.shape.channels, "side": dense.shape.side}
+    first = build(shape.network, record.config.seed, classes=len(shape.classes), **size)
+    sizes = list(record.prunable.values())
+    layer = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    mine, counts = flat(ticket.masks), [sum(row["kept"]) for row in record.rounds]
     found: dict[str, Any] = {"round": last, "null": {}, "shared": {}}
-    for name, values in weights.items():
-        nulls = [by_magnitude(values, sum(row["kept"])) for row in record.rounds]
-        found["null"][name] = [list(kept(masks).values()) for masks in nulls]
-        found["shared"][name] = shared(ticket.masks, nulls[last])
+    for name, weights in (("init", prunable(first)), ("rewind", dense.states["rewind"])):
+        order = flat({each: weights[each].detach().abs() for each in ticket.masks}).argsort(descending=True)
+        kept = [order[:count] for count in counts]
+        found["null"][name] = [layer[each].bincount(minlength=len(sizes)).tolist() for each in kept]
+        both = kept[[row["round"] for row in record.rounds].index(last)]
+        found["shared"][name] = layer[both[mine[both]]].bincount(minlength=len(sizes)).tolist()
     for key, place in others.items():
-        found["shared"][key] = shared(ticket.masks, tickets.load(ticket_path(place, last)).masks)
+        other = flat(tickets.load(ticket_path(place, last)).masks)
+        found["shared"][key] = layer[mine & other].bincount(minlength=len(sizes)).tolist()
     spent = [saved(tickets.load(ticket_path(folder, row["round"])).masks, shape) for row in record.rounds]
     found |= {name: [each[name] for each in spent] for name in ("dead", "channels")}
     found["norms"] = {"dense": branch_norms(dense, data), "ticket": branch_norms(ticket, data)}
     return found
 
 
-def build_first(config: RunConfig, shape: Shape) -> nn.Module:
-    """The network as the run initialised it."""
-    size = {"channels": shape.channels, "classes": len(shape.classes), "side": shape.side}
-    return build(shape.network, config.seed, **size)
-
-
-def by_magnitude(weights: dict[str, Tensor], survivors: int) -> Masks:
-    """Keep exactly so many weights, the largest over all layers."""
-    full = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    total = sum(mask.numel() for mask in full.values())
-    return prune_by_magnitude(weights, full, 1 - survivors / total) if survivors < total else full
-
-
-def shared(first: Masks, second: Masks) -> Counts:
-    """Count the survivors that two tickets have in common, layer by layer."""
-    return [int((mask & second[name]).sum()) for name, mask in first.items()]
+def flat(parts: dict[str, Tensor]) -> Tensor:
+    """All layers in a row."""
+    return torch.cat([part.flatten() for part in parts.values()])
 
 
 def saved(masks: Masks, shape: Shape) -> dict[str, float]:

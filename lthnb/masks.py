@@ -1,7 +1,5 @@
 """Masks are plain values, parameter name -> bool tensor; here are the ways to draw and use them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 
@@ -63,13 +61,10 @@ def drawn(model: nn.Module, kept: dict[str, int] | int, generator: torch.Generat
     """
     shapes = {name: weight.shape for name, weight in prunable(model).items()}
     sizes = [shape.numel() for shape in shapes.values()]
-    groups = [sum(sizes)] if isinstance(kept, int) else sizes
-    flat = []
-    for size, number in zip(groups, [kept] if isinstance(kept, int) else kept.values(), strict=True):
-        flat.append(torch.zeros(size, dtype=torch.bool))
-        flat[-1][torch.randperm(size, generator=generator)[:number]] = True
-    parts = torch.cat(flat).split(sizes)
-    return {name: part.reshape(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    groups = [(sum(sizes), kept)] if isinstance(kept, int) else zip(sizes, kept.values(), strict=True)
+    flat = [torch.randperm(size, generator=generator).argsort() < number for size, number in groups]
+    parts = zip(shapes.items(), torch.cat(flat).split(sizes), strict=True)
+    return {name: part.reshape(shape) for (name, shape), part in parts}
 
 
 def dropped(masks: Masks) -> Masks:

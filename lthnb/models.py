@@ -1,7 +1,5 @@
 """Residual networks for small images, built from a configuration and a seed."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
@@ -89,13 +87,7 @@ def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: 
 
 
 def build(
-    config: NetworkConfig,
-    seed: int,
-    *,
-    channels: int = 3,
-    classes: int = 10,
-    side: int = 32,
-    name: str = "init",
+    net: NetworkConfig, seed: int, *, channels: int = 3, classes: int = 10, side: int = 32, name: str = "init"
 ) -> ResNet:
     """Return a network on the CPU, its weights drawn from ``stream(seed, name)``, module by module.
 
@@ -104,12 +96,12 @@ def build(
     starts at 1 and 0.
     """
     with torch.device("meta"):  # no draws from the global generator
-        model = ResNet(config, channels, classes, side).to_empty(device="cpu")
+        model = ResNet(net, channels, classes, side).to_empty(device="cpu")
     generator = stream(seed, name)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
-        elif isinstance(part, nn.Conv2d) and config.init == "torchvision":
+        elif isinstance(part, nn.Conv2d) and net.init == "torchvision":
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         elif isinstance(part, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(part.weight[0].numel())

@@ -4,8 +4,6 @@ Images are (N, C, H, W) uint8, values (N,) float64 on the same device. Arithmeti
 that truncate, 16.16 fixed-point sampling, float64 tables. Source: what Pillow 13 does (``tests/pillow.py``).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -98,12 +96,11 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
 
 def _sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
     """Take pixel (rows, columns), each (N, H, W); ``fill`` where that lies outside."""
-    number, channels, height, width = images.shape
+    height, width = images.shape[2:]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    index = torch.where(inside, rows * width + columns, height * width).long()
-    padded = torch.nn.functional.pad(images.reshape(number, channels, -1), (0, 1), value=fill)
-    index = index.reshape(number, 1, -1).expand(-1, channels, -1)
-    return padded.gather(2, index).reshape(number, channels, height, width)
+    index = torch.where(inside, rows * width + columns, height * width).long()[:, None].expand_as(images)
+    padded = torch.nn.functional.pad(images.flatten(2), (0, 1), value=fill)
+    return padded.gather(2, index.flatten(2)).reshape(images.shape)
 
 
 def _affine(images: Tensor, matrix: tuple[Tensor, ...], fill: int) -> Tensor:
@@ -175,22 +172,20 @@ def hue(images: Tensor, turn: Tensor) -> Tensor:
     """Turn the hue by a share of the circle, through Pillow's 8-bit HSV."""
     if images.shape[1] == 1:
         return images
-    red, green, _ = images.float().unbind(1)
     high, low = images.amax(1).float(), images.amin(1).float()
-    span = (high - low).clamp(min=1)
-    r, g, b = ((high[:, None] - images.float()) / span[:, None]).double().unbind(1)
-    side = torch.where(green == high, 2.0 + r - b, 4.0 + g - r)
-    side = torch.where(red == high, b - g, side).float().double()
+    r, g, b = ((high[:, None] - images) / (high - low).clamp(min=1)[:, None]).double().unbind(1)
+    side = torch.where(g == 0, 2.0 + r - b, 4.0 + g - r)  # from the brightest channel, which is 0 here
+    side = torch.where(r == 0, b - g, side).float().double()
     h = (torch.fmod(side / 6.0 + 1.0, 1.0).float().double() * 255.0).long()
     s = ((high - low) / high.clamp(min=1)).double().mul(255.0).long()
     h = (h + (turn * 255).trunc().long()[:, None, None]) % 256
-    return _rgb(h, s, images.amax(1).long())
+    return _rgb(h, s, high.long())
 
 
 def _rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     """Pillow's 8-bit HSV, each (N, H, W), back to (N, 3, H, W) uint8."""
-    sector = (h.double() * 6.0 / 255.0).floor()
-    part = (h.double() * 6.0 / 255.0 - sector).float().double()
+    turn = h.double() * 6.0 / 255.0
+    part = (turn - turn.floor()).float().double()
     share, value = (s.double() / 255.0).float().double(), v.double()
 
     def rounded(fraction: Tensor) -> Tensor:
@@ -198,5 +193,5 @@ def _rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
 
     p, q, t = rounded(1.0 - share), rounded(1.0 - share * part), rounded(1.0 - share * (1.0 - part))
     sixths = torch.stack([v, q, p, p, t, v])  # of red; green and blue follow it by a third of the circle
-    places = ((sector.long() - third) % 6 for third in (0, 2, 4))
+    places = ((turn.long() - third) % 6 for third in (0, 2, 4))
     return torch.cat([sixths.gather(0, place[None]) for place in places]).transpose(0, 1).byte()

@@ -1,9 +1,8 @@
 """A page's parameters, checked before torch is imported, and the progress a page shows."""
 
-from __future__ import annotations
-
 import ast
 import os
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,18 +13,19 @@ from lthnb.config import ROOT, DataMissing, ParameterError, Rule, did_you_mean, 
 
 DATASETS = tuple("auto glyphs digits cifar10 cifar100 fashion_mnist eurosat isic".split())  # and folder:PATH
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
+
+
+def _names_data(value: str) -> bool:
+    return value in DATASETS or (value.startswith("folder:") and value != "folder:")
+
+
+def _counts_images(value: float) -> bool:
+    return 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8)
+
+
 PAGE_RULES = config.RULES | {
-    "dataset": Rule(
-        str,
-        f"one of {', '.join(DATASETS)} or folder:PATH",
-        lambda value: value in DATASETS or (value.startswith("folder:") and len(value) > len("folder:")),
-        (*DATASETS, "folder:"),
-    ),
-    "fraction": Rule(
-        float,
-        "a share in (0, 1] or a whole number of images above 1",
-        lambda value: 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8),
-    ),
+    "dataset": Rule(str, f"one of {', '.join(DATASETS)} or folder:PATH", _names_data, (*DATASETS, "folder:")),
+    "fraction": Rule(float, "a share in (0, 1] or a whole number of images above 1", _counts_images),
     "profile": one_of("auto", "smoke", "demo", "paper"),
     "device": one_of("auto", "cpu", "cuda"),
     "precision": one_of("auto", "bf16", "fp32"),
@@ -88,18 +88,17 @@ def check(namespace: dict[str, Any]) -> SimpleNamespace:
     places = [i for i, (injected, names) in enumerate(history) if names.keys() >= SHARED and not injected]
     declared = history[places[-1]][1]
     cells = [declared, *(names for injected, names in history[places[-1] :] if injected)]
+    known = [name for name in declared if name in PAGE_RULES]
     for name in [name for cell in cells for name in cell]:
-        if name not in declared or name not in PAGE_RULES:
-            known = [name for name in declared if name in PAGE_RULES]
+        if name not in known:
             hint = did_you_mean(name, known) or f"; this page knows {', '.join(known)}"
             raise ParameterError(f"{name} is not a parameter of this page, got {namespace.get(name)!r}{hint}")
-    page = SimpleNamespace(given={})
-    for name, default in declared.items():
+    page = SimpleNamespace()
+    for name in declared:
         value = namespace[name]
         undecided = value is None and name in config.RULES
         setattr(page, name, None if undecided else PAGE_RULES[name].check(name, value))
-        if value != default:
-            page.given[name] = value
+    page.given = {name: namespace[name] for name, value in declared.items() if namespace[name] != value}
     if page.dataset.startswith("folder:"):
         find(page.dataset.removeprefix("folder:"), page.data_root)
     profile = config.PROFILES["demo" if page.profile == "auto" else page.profile]
@@ -131,8 +130,8 @@ class Progress:
             left = clock((now - self.began) / self.done * (self.total - self.done))
             text = f"{label}: {self.done / self.total:.0%}, {left} left"
             if self.bar:
-                filled = 40 * self.done // self.total
-                self.bar.update({"text/plain": f"{'█' * filled}{'░' * (40 - filled)} {text}"}, raw=True)
+                filled = "█" * (40 * self.done // self.total)
+                self.bar.update({"text/plain": f"{filled:░<40} {text}"}, raw=True)
             else:
                 print(text, flush=True)
 
@@ -145,11 +144,9 @@ def clock(seconds: float) -> str:
 
 def _display() -> Any:
     """A display that can be updated where a notebook runs, else None."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
+    ipython = sys.modules.get("IPython")  # a notebook's kernel has loaded it
+    if ipython is None or not hasattr(ipython.get_ipython(), "kernel"):
         return None
-    if get_ipython() is None or not hasattr(get_ipython(), "kernel"):
-        return None
+    from IPython.display import display
+
     return display({"text/plain": ""}, raw=True, display_id=True)

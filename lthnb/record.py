@@ -1,18 +1,15 @@
 """A finished run as a JSON file: what was run, what came out of every round, and who made it."""
 
-from __future__ import annotations
-
-import dataclasses
 import hashlib
 import json
 import os
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lthnb.config import ROOT, RunConfig, UserError
 from lthnb.parameters import host
@@ -53,11 +50,11 @@ class Record:
         return [sum(row["kept"]) / sum(self.prunable.values()) for row in self.rounds]
 
     def to_json(self) -> bytes:
-        document = {"schema": SCHEMA, "seal": UNSEALED, "key": self.config.key, **dataclasses.asdict(self)}
+        document = {"schema": SCHEMA, "seal": UNSEALED, "key": self.config.key, **asdict(self)}
         return seal((json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode())
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Record:
+    def from_json(cls, text: str | bytes) -> Self:
         """Rebuild a record; unknown fields are refused, a newer schema too."""
         document = json.loads(text)
         schema, key, _ = document.pop("schema"), document.pop("key"), document.pop("seal")

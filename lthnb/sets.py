@@ -1,7 +1,5 @@
 """The data sets by name."""
 
-from __future__ import annotations
-
 import dataclasses
 import gzip
 import hashlib
@@ -134,19 +132,18 @@ def _cifar(name: str, root: str) -> Source:
 def _fashion_mnist(root: str) -> Source:
     """Fashion-MNIST from torchvision's four .gz files, after their MD5 has been checked."""
     place, images, labels = _present("fashion_mnist", "FashionMNIST", "FashionMNIST/raw", root), {}, {}
-    from torchvision import datasets
+    from torchvision.datasets import FashionMNIST, utils
 
-    for name, md5 in datasets.FashionMNIST.resources:
+    for name, md5 in FashionMNIST.resources:
         file, split = f"FashionMNIST/raw/{name}", "train" if name.startswith("train") else "test"
-        content = (place / file).read_bytes() if (place / file).exists() else b""
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        if not utils.check_integrity(place / file, md5):
             raise DataError(f"{file} is missing or damaged; remove the folder and get it again")
-        raw = torch.frombuffer(bytearray(gzip.decompress(content)), dtype=torch.uint8)
+        raw = torch.frombuffer(bytearray(gzip.decompress((place / file).read_bytes())), dtype=torch.uint8)
         if "images" in name:
             images[split] = raw[16:].reshape(-1, 1, 28, 28)
         else:
             labels[split] = raw[8:].long()
-    return arrays("fashion_mnist", images, labels, tuple(datasets.FashionMNIST.classes))
+    return arrays("fashion_mnist", images, labels, tuple(FashionMNIST.classes))
 
 
 def _present(name: str, kind: str, folder: str, root: str) -> Path:

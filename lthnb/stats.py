@@ -184,9 +184,8 @@ def best_gains(records: list[Record]) -> list[float]:
 
 def judged(records: list[Record], published: float, profile: str) -> str:
     """The verdict on a published gain: on ``best_gains`` at paper scale, else on the paper's round alone."""
-    return verdict(
-        best_gains(records) if profile == "paper" else gains_over_dense(records), published, profile
-    )
+    found = best_gains(records) if profile == "paper" else gains_over_dense(records)
+    return verdict(found, published, profile)
 
 
 def density_tau(records: list[Record]) -> float:
@@ -200,11 +199,9 @@ def density_tau(records: list[Record]) -> float:
 
 def interaction(plain: list[Record], augmented: list[Record]) -> list[float]:
     """(ticket - dense) with augmentation minus (ticket - dense) without, in points, one per seed."""
-    first, second = (
-        dict(zip([r.config.seed for r in group], gains_over_dense(group), strict=True))
-        for group in (augmented, plain)
-    )
-    return [gain - second[seed] for seed, gain in first.items() if seed in second]
+    second = dict(zip([record.config.seed for record in plain], gains_over_dense(plain), strict=True))
+    first = zip(augmented, gains_over_dense(augmented), strict=True)
+    return [gain - second[record.config.seed] for record, gain in first if record.config.seed in second]
 
 
 def steps(record: Record) -> int:

@@ -15,11 +15,11 @@ from types import SimpleNamespace
 
 from lthnb.config import DataMissing, ParameterError, RunConfig, UserError, did_you_mean
 from lthnb.costs import cost
-from lthnb.experiments import precision
+from lthnb.experiments import finding, inside, precision
 from lthnb.folders import Facts
 from lthnb.parameters import clock
 from lthnb.plans import PLAN, Cell, resolve
-from lthnb.record import ROOT, folders
+from lthnb.record import ROOT, folders, load
 from lthnb.running import run
 from lthnb.sets import open_source, place
 
@@ -200,6 +200,22 @@ class Sweep:
         )
         total = done + len(self.waiting) + len(self.at_work)
         return f"{len(self.finished)} of {total} runs, {clock(left)} left"
+
+
+def measure(options: SimpleNamespace, profile: str) -> None:
+    """Measure what pages show beside the records of complete runs, while their tickets are here."""
+    cells = [cell for cell in PLAN if "layers" in cell.pages.split() and cell.seeds(profile)]
+    if (options.finding and "layers" not in options.finding) or not cells:
+        return
+    page = {"profile": profile, "seeds": options.seeds or 10**6, "train": True, "dataset": "auto"}
+    page |= {name: getattr(options, name) for name in ("runs", "device", "data_root", "precision")}
+    study = finding("layers", SimpleNamespace(**page))
+    top = folders(options.runs)[0]
+    made = [config for config in study.configs if (top / f"{config.key}.json").exists()]
+    for seed in sorted({config.seed for config in study.configs}):
+        mine = [config for config in made if config.seed == seed]
+        if len(mine) == sum(config.seed == seed for config in study.configs):
+            inside(study, [load(config, options.runs) for config in mine])
 
 
 @contextmanager

@@ -41,6 +41,7 @@ def selection(records: list[Record]) -> str:
 
 def gain_table(records: list[Record]) -> str:
     """Dense, ticket at the paper's round, paired gain and density chosen on val, by size and augmentation."""
+    stats.same_data(records)
     heads = f"{'dense %':>12}  {'ticket %':>12}  {'gain, points':>13}  {'chosen density %':>16}"
     lines = [f"{'images':>6}  {'steps':>6}  {'augmentation':<12}  {'n':>2}  {heads}"]
     for (images, augment), group in sorted(stats.grouped(records, "images", "augment").items()):

@@ -1,11 +1,8 @@
 """A ticket as one file: packed masks and surviving weights, early and trained; nothing that can run."""
 
-from __future__ import annotations
-
-import dataclasses
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +83,7 @@ class Ticket:
 def pack(masks: Masks, states: dict[str, State]) -> State:
     """Masks as bits, of masked weights the survivors alone, all on the CPU, named ``kind:parameter``."""
     bits = {name: np.packbits(mask.cpu().numpy()) for name, mask in masks.items()}
-    packed = {f"mask:{name}": torch.from_numpy(packs) for name, packs in bits.items()}
+    packed = {f"mask:{name}": torch.from_numpy(octets) for name, octets in bits.items()}
     for kind, state in states.items():
         for name, value in state.items():
             kept = value[masks[name]] if name in masks else value
@@ -147,7 +144,7 @@ def read_packed(path: Path) -> tuple[State, dict[str, Any]]:
 
 def save(path: Path | str, ticket: Ticket) -> int:
     """Write a ticket whole or not at all; return its size in bytes."""
-    shape = dataclasses.asdict(ticket.shape)
+    shape = asdict(ticket.shape)
     return write_packed(Path(path), pack(ticket.masks, ticket.states), {"shape": shape, **ticket.about})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lthnb import record, tickets
+from lthnb import record, stats, tickets
 from lthnb.config import DataMissing, UserError
 from lthnb.costs import settle
 from lthnb.data import load
@@ -56,7 +56,8 @@ def check(path: Path, root: str = "", device: str = "auto") -> Result:
         return Result(True, f"{path.name}: whole, not evaluated, since {error}")
     except (UserError, OSError) as error:
         return Result(False, f"{path.name}: {error}")
-    found, said = correct(ticket.model().to(device), data, data.test), row["correct"]["test"]
+    found = correct(ticket.model().to(device), data, data.test)
+    said = round(stats.accuracy_at(made, ticket.about["round"]) * len(data.test))
     here = record.fingerprint(device, "fp32")
     same = made.made["device"] == here["device"]
     same = same and made.made["versions"]["torch"] == here["versions"]["torch"]

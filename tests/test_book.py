@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lthnb import record, scoreboard
 from lthnb.config import ROOT
 
 
@@ -66,3 +67,16 @@ def test_the_settings_stay_short_and_there_is_one_source_of_published_numbers():
         json.loads((ROOT / "book" / "published.json").read_text())["cifar10-1%-random-init"]["ticket"]
         == 59.66
     )
+
+
+def test_the_scoreboard_shows_the_filled_rows_and_why_others_are_empty(site):
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", (site / "book" / "intro.html").read_text()))
+    filled = [row for row in scoreboard.rows(record.load_all("book/runs")) if row.records]
+
+    assert len(filled) >= 2
+    for row in filled:
+        ours = row.values()
+        assert f"{ours['dense']:.1f} → {ours['ticket']:.1f}" in text
+        assert f"{ours['gain']:+.1f} ± {ours['gain_high'] - ours['gain']:.1f}" in text
+    for reason in ("not yet run", "needs paper scale", "data cannot be had"):
+        assert reason in text
