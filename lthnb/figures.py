@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -217,7 +219,7 @@ def density_by_part(records: list[Record], ax: Axes | None = None) -> Axes:
     parts, density = profiles.part_densities(records), records[0].density
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(parts)))
     for (part, values), shade in zip(parts.items(), shades, strict=True):
-        ax.plot(density, 100 * values, "-o", color=shade, markersize=4, label=part)
+        ax.plot(density, [100 * value for value in values], "-o", color=shade, markersize=4, label=part)
     ax.plot(density, [100 * each for each in density], color=DENSE, linewidth=1, label="whole network")
     _density_axis(ax, density)
     ax.set(yscale="log", ylabel="density of the part (%, log)")
@@ -231,7 +233,7 @@ def shared_over_chance(shares: dict[str, list[float]], ax: Axes | None = None) -
     for place, (name, values) in enumerate(shares.items()):
         _spread(ax, place, values, CONTROL if "weights" in name else TICKET)
     ax.axhline(1, color=DENSE, linewidth=1)
-    ax.set_xticks(range(len(shares)), [name.replace(", ", ",\n") for name in shares], fontsize=8)
+    ax.set_xticks(range(len(shares)), [textwrap.fill(name, 14) for name in shares], fontsize=8)
     ax.set_ylabel("shared survivors / chance")
     return ax
 

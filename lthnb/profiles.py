@@ -22,7 +22,7 @@ def work(record: Record, index: int) -> float:
     return left / sum(size * each for size, each in zip(record.prunable.values(), share, strict=True))
 
 
-def part_densities(records: list[Record]) -> dict[str, np.ndarray]:
+def part_densities(records: list[Record]) -> dict[str, list[float]]:
     """Density of stem, shortcuts and each stage's 3x3 convolutions, one per round: means over seeds."""
     parts: dict[str, list[int]] = {}
     for place, name in enumerate(records[0].prunable):
@@ -32,7 +32,7 @@ def part_densities(records: list[Record]) -> dict[str, np.ndarray]:
         parts.setdefault(part, []).append(place)
     sizes = np.array(list(records[0].prunable.values()))
     kept = np.mean([[row["kept"] for row in record.rounds] for record in records], 0)
-    return {part: kept[:, at].sum(1) / sizes[at].sum() for part, at in sorted(parts.items())}
+    return {part: (kept[:, at].sum(1) / sizes[at].sum()).tolist() for part, at in sorted(parts.items())}
 
 
 def shared_over_chance(record: Record, shared: list[int], other: list[int], index: int) -> float:

@@ -94,7 +94,7 @@ def markdown(found: list[Row]) -> str:
             gain, verdict = f"{gain} → {ours['gain']:+.1f}{half}", f"**{ours['verdict']}**"
         page = entry["page"]
         if (ROOT / "notebooks" / f"{page}.ipynb").exists():
-            page = f"[{page}](../notebooks/{page}.html)"
+            page = f"[{page}](../notebooks/{page}.ipynb)"
         data = f"{entry['dataset']} {entry.get('imbalance', '')}".strip()
         if entry.get("fraction", 1) < 1:
             data += f" {entry['fraction']:.0%}"

@@ -189,12 +189,12 @@ def judged(records: list[Record], published: float, profile: str) -> str:
 
 
 def density_tau(records: list[Record]) -> float:
-    """Kendall's tau between data size and the density chosen on val, within a seed; mean over seeds."""
+    """Kendall's tau between data size and the density chosen on val, within a seed; mean where defined."""
     taus = []
     for group in grouped(records, "seed").values():
         chosen = [record.density[record.chosen["val"]["round"]] for record in group]
         taus.append(kendall([record.config.data.images for record in group], chosen))
-    return float(np.mean(taus)) if taus else math.nan
+    return float(np.nanmean(taus)) if not np.isnan(taus).all() else math.nan
 
 
 def interaction(plain: list[Record], augmented: list[Record]) -> list[float]:
