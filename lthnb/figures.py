@@ -249,6 +249,6 @@ def provenance(records: list[Record]) -> str:
     lines += [
         f"made on {'; '.join(devices)}; {' to '.join(dict.fromkeys([dates[0], dates[-1]]))}",
         f"time: train {spent['train']:.0f} s, evaluation {spent['evaluate']:.0f} s, images {rest:.0f} s",
-        f"data: {records[0].data['name']}, SHA-256 {records[0].data['sha256']}",
+        *sorted({f"data: {record.data['name']}, SHA-256 {record.data['sha256']}" for record in records}),
     ]
     return "\n".join(lines)
