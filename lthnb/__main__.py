@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from lthnb.config import ROOT, DataMissing, RunConfig, UserError
 from lthnb.record import folders, read
-from lthnb.store import Damaged, is_locked, lock
+from lthnb.store import Damaged, is_locked, lock, remove
 
 
 def state(folder: Path) -> tuple[str, str, str]:
@@ -60,7 +59,7 @@ def runs(options: argparse.Namespace) -> int:
                 print(f"{path.name} is running and stays")
             elif path.is_dir():
                 with lock(path, wait=0):
-                    shutil.rmtree(path)
+                    remove(path)
                 print(f"{path.name}: working files removed")
         if not chosen:
             print(f"nothing in {top} is {' or '.join(options.clear)}")

@@ -64,8 +64,8 @@ def rounds(
     Source: Frankle et al. (2020) for rewinding; ``as_released`` follows the code released with the paper.
     """
     device, control = data.train.labels.device, config.prune.control
-    shape = {"channels": data.train.images.shape[1], "side": data.train.images.shape[2]}
-    shape["classes"] = len(data.classes)
+    _, channels, side, _ = data.train.images.shape
+    shape = {"channels": channels, "side": side, "classes": len(data.classes)}
     model = build(config.network, config.seed, **shape).to(device)
     masks, rewind, first = ones(model), {}, 0
     if control == "reinit":
@@ -74,11 +74,9 @@ def rounds(
         masks = {name: mask.to(device) for name, mask in saved.masks.items()}
         rewind, first = saved.states.get("rewind", {}), saved.progress["round"]
         model.load_state_dict(saved.states["model"])
-    step = stepper(model, data, config.train, precision)
-    keep = config.prune.rewind_epoch + (config.prune.rewind == "as_released")
-    for index, (start, stop) in trainings(config).items():
-        if index < first:
-            continue
+    step, late = stepper(model, data, config.train, precision), config.prune.rewind == "as_released"
+    left = [each for each in trainings(config).items() if each[0] >= first]
+    for index, (start, stop) in left:
         resume = _resume(saved) if saved and index == first else None
         if index and not resume:
             if masks_of:
@@ -87,9 +85,10 @@ def rounds(
                 masks = prune_by_magnitude(prunable(model), masks, config.prune.rate)
             model.load_state_dict(rewind)
         options = {"seed": config.seed, "start": start, "stop": stop, "step": step, "resume": resume}
+        options["keep_at"] = None if index else config.prune.rewind_epoch + late
         options["after"] = _after(config, model, masks, rewind, index, stop, progress, checkpoints)
         try:
-            trained = train(model, masks, data, config.train, keep_at=None if index else keep, **options)
+            trained = train(model, masks, data, config.train, **options)
         except Diverged as error:
             raise Diverged(f"seed {config.seed}, round {index}, {error}") from error
         rewind = rewind if index else trained.kept

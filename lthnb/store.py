@@ -108,6 +108,13 @@ def clean(folder: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove a run's folder, by its holder; somebody who waits for its lock meets none or a new one."""
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
 @contextmanager
 def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
     """Hold a run's folder for this process; the kernel lets go of it when the process ends, however it ends.
@@ -120,7 +127,10 @@ def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
     try:
         while True:
             folder.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+")
+            try:
+                file = path.open("a+")
+            except FileNotFoundError:  # removed in between by its holder
+                continue
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:

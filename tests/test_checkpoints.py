@@ -338,7 +338,7 @@ def test_a_waiting_writer_gets_the_lock_when_it_is_let_go_and_never_a_cleared_on
 def _hold_then_clear(folder):
     with store.lock(folder):
         faults.time.sleep(1)
-        faults.shutil.rmtree(folder)
+        store.remove(folder)
 
 
 def test_a_lost_gpu_and_a_full_one_are_told_apart(glyphs):

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 
 import pytest
 
@@ -86,6 +87,7 @@ def test_a_page_runs_in_smoke_profile(path, tmp_path, monkeypatch):
 
     mpl.use("Agg")
     monkeypatch.setenv("LTHNB_HOST", "papermill")
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell puts its own there
     shell = InteractiveShell.instance()
     shell.reset()
     for cell in cells(path, "code"):

@@ -5,6 +5,7 @@ import re
 import pytest
 from made_up import record
 
+from lthnb import measures
 from lthnb import record as records
 from lthnb.config import RunConfig
 from lthnb.record import MissingRun, Record
@@ -80,10 +81,13 @@ def test_numbers_that_json_does_not_know_are_never_written():
 
 def test_committed_records_are_whole_and_named_by_their_keys():
     paths = sorted((records.ROOT / "book" / "runs").glob("*.json"))
+    found = {path.stem: records.read(path) for path in paths if "." not in path.stem}
 
-    assert paths
-    for path in paths:
-        assert records.read(path).config.key == path.stem
+    assert found
+    assert all(made.config.key == key for key, made in found.items())
+    for key, _, measure in (path.stem.partition(".") for path in paths if "." in path.stem):
+        assert measures.load(found[key].config, measure, "book/runs")
+    assert all(path.stat().st_size < 50_000 for path in paths)
 
 
 def test_who_made_a_record_names_no_person_host_or_path(monkeypatch):
