@@ -100,10 +100,12 @@ def sweep(options: argparse.Namespace) -> int:
     from lthnb.parameters import PAGE_RULES, clock
 
     options.runs = many.absolute(options.runs)
-    if not (options.list and options.device == "cuda"):  # what a GPU would take may be listed anywhere
+    elsewhere = options.list or options.scheduler  # what a GPU would take may be listed anywhere
+    if not elsewhere:
         options.device = chosen_device(options.device)
+    here = chosen_device("auto") if options.device == "auto" else options.device
     PAGE_RULES["profile"].check("profile", options.profile)
-    profile = "demo" if options.device == "cpu" else "paper"
+    profile = "demo" if here == "cpu" else "paper"
     profile = profile if options.profile == "auto" else options.profile
     missing: dict[str, many.Task] = {}
     for cell, tasks in many.queue(options.finding, profile, options):
@@ -118,17 +120,20 @@ def sweep(options: argparse.Namespace) -> int:
             )
         missing |= {task.config.key: task for task in left}
     total = clock(sum(task.seconds for task in missing.values()))
-    print(f"{len(missing)} runs at {profile} scale are missing: {total} on one {options.device} worker")
+    print(f"{len(missing)} runs at {profile} scale are missing: {total} on one {here} worker")
     if options.list:
         return 0
     gpus = torch.cuda.device_count() if options.device == "cuda" else 0
-    workers = options.workers or gpus or len(os.sched_getaffinity(0))
-    places = nullcontext((many.local(workers, gpus), workers))
+    number = min(options.workers or gpus or len(os.sched_getaffinity(0)), gpus or 10**6)
+    places = nullcontext((many.local(number, gpus), lambda: number))
     with many.on_dask(options.scheduler) if options.scheduler else places as (pool, workers):
         job = many.Sweep(list(missing.values()), pool, workers, options.minutes)
         job.run()
-    many.measure(options, profile)
-    print(f"{len(job.finished)} runs made, {len(job.late)} too long for the time, {len(job.failed)} failed")
+    if not options.scheduler:
+        many.measure(options, profile)
+    print(
+        f"{len(job.finished)} runs made, {len(job.waiting)} too long for the time, {len(job.failed)} failed"
+    )
     return 1 if job.failed else 0
 
 

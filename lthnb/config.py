@@ -200,7 +200,7 @@ class RunConfig(Checked):
             self.prune.rounds < self.prune.every or self.data.split == "refit"
         ):
             raise ParameterError(
-                f"control {self.prune.control!r} needs {self.prune.every} or more rounds and a split with val"
+                f"control {self.prune.control!r} needs {self.prune.every} or more rounds and 2,000 images"
             )
 
     @classmethod
@@ -264,7 +264,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     | {"model": "resnet10", "width": 8, "rounds": 2, "epochs": 2}
     | {"pool_limit": 2000, "val_limit": 200, "test_limit": 200},
     "demo": SMALL | {"width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
-    "paper": {},
+    "paper": {"evaluate_last": 20},
 }
 
 

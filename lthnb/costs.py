@@ -33,6 +33,12 @@ def epochs(config: RunConfig) -> int:
     return 2 * once if config.data.split == "refit" else once
 
 
+def evaluations(config: RunConfig, device: str) -> float:
+    """Evaluations of a run, those of test alone before the last epoch by their part of a full one."""
+    look = 0.08 if device == "cuda" else 0.6
+    return len(trainings(config)) * (1 + look * (config.train.evaluate_last - 1))
+
+
 def cost(config: RunConfig, images: int, device: str = "cpu") -> float:
     """Seconds that a run may take on a machine like those known; ``images`` are evaluated after a training.
 
@@ -42,7 +48,7 @@ def cost(config: RunConfig, images: int, device: str = "cpu") -> float:
     flops = 67_000 * (side / 32) ** 2 * sum(width**2 / 4**i for i, width in enumerate(stages))
     flops *= 0.47 if config.network.model == "resnet10" else 1
     passes = config.data.images * epochs(config)
-    evaluated = images * config.train.evaluate_last * len(trainings(config))
+    evaluated = images * evaluations(config, device)
     steps = passes / config.train.batch_size
     if device == "cuda":
         return 2 + 0.0006 * steps + 3 * passes * flops / 350e12 + evaluated * flops / 30e12
@@ -67,6 +73,9 @@ def estimate(configs: list[RunConfig], sources: dict[str, Source], device: str, 
         spent = train(model, full, trial, settings, seed=0, stop=1, step=step).seconds
     whole = sum(map(len, data.splits.values()))
     training = spent["train"] / len(few) * len(data.train) * epochs(config)
-    evaluations = config.train.evaluate_last * len(trainings(config))
-    taken = training + spent["evaluate"] / (len(few) + len(some)) * whole * evaluations
-    return taken * sum(cost(each, whole, device) for each in configs) / cost(config, whole, device)
+    evaluating = spent["evaluate"] / (len(few) + len(some)) * whole * evaluations(config, device)
+    return (
+        (training + evaluating)
+        * sum(cost(each, whole, device) for each in configs)
+        / cost(config, whole, device)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -108,14 +109,16 @@ def dense_and_ticket(records: list[Record], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def accuracy_by_size(records: list[Record], ax: Axes | None = None) -> Axes:
-    """Test accuracy (%) against training images (log) and SGD steps: dense grey, ticket blue."""
+def accuracy_by_size(
+    records: list[Record], ax: Axes | None = None, rule: Callable[[Record], int] = stats.ticket_round
+) -> Axes:
+    """Test accuracy (%) against training images (log) and SGD steps: dense grey, ticket of a rule blue."""
     stats.same_data(records)
     ax = ax or plt.gca()
     sizes = {}
     for (augment,), group in stats.grouped(records, "augment").items():
         style = "-o" if augment == "base" else "--s" if augment.startswith("rand") else ":^"
-        for name, colour, at in (("dense", DENSE, lambda _: 0), ("ticket", TICKET, stats.ticket_round)):
+        for name, colour, at in (("dense", DENSE, lambda _: 0), ("ticket", TICKET, rule)):
             points = {}
             for (images,), some in sorted(stats.grouped(group, "images").items()):
                 points[images] = 100 * np.mean([stats.accuracy_at(record, at(record)) for record in some])
@@ -126,9 +129,7 @@ def accuracy_by_size(records: list[Record], ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.set_xticks(sorted(sizes), [f"{images:,}\n{sizes[images]:,}" for images in sorted(sizes)])
-    ax.set(
-        xlabel="training images (log), below them SGD steps of a dense training", ylabel="test accuracy (%)"
-    )
+    ax.set(xlabel="training images (log), below them SGD steps", ylabel="test accuracy (%)")
     ax.legend(loc="best")
     return ax
 

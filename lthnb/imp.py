@@ -106,6 +106,7 @@ def _after(config, model, masks, rewind, index, stop, progress, checkpoints):  #
             states = {"model": model.state_dict(), "momentum": step.momentum()}
             states["rewind"] = trained.kept if index == 0 else rewind
             note = {"losses": trained.losses, "correct": trained.correct, "seconds": trained.seconds}
+            note["captured"] = trained.captured
             checkpoints.save({"round": index, "epoch": done, **note}, masks, states)
 
     return after
@@ -115,5 +116,5 @@ def _resume(saved: Saved) -> Resume:
     note = saved.progress
     correct = {int(done): right for done, right in note["correct"].items()}
     kept = saved.states.get("rewind", {}) if note["round"] == 0 else {}
-    trained = Trained(note["losses"], correct, kept, note["seconds"])
+    trained = Trained(note["losses"], correct, kept, note["seconds"], note.get("captured", False))
     return Resume(note["epoch"], saved.states.get("momentum", {}), trained)

@@ -31,25 +31,35 @@ def measure(record: Record, folder: Path, others: dict[str, Path], data: Data, l
         Counts have one number per prunable layer, in the order of the record.
         ``null`` {init, rewind: counts per round} what masks by magnitude of the initial or of the rewind
         weights keep at the same densities; ``shared`` {init, rewind, KEY: counts} survivors that the ticket
-        of round ``last`` shares with those masks and with tickets of other runs; ``dead`` and ``channels``
-        per round (see ``saved``); ``norms`` {dense, ticket: per block} (see ``branch_norms``).
+        of round ``last`` shares with those masks and with tickets of other runs; ``rewinds`` {KEY: {kept,
+        shared}} what a mask of another run's rewind weights keeps, and shares with that of this run;
+        ``norms`` {dense, ticket: per block} (see ``branch_norms``); ``dead`` and ``channels``
+        per round (see ``saved``).
     """
     dense, ticket = tickets.load(ticket_path(folder, 0)), tickets.load(ticket_path(folder, last))
     shape, size = dense.shape, {"channels": dense.shape.channels, "side": dense.shape.side}
     first = build(shape.network, record.config.seed, classes=len(shape.classes), **size)
     sizes = list(record.prunable.values())
     layer = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+
+    def count(places: Tensor) -> list[int]:
+        return layer[places].bincount(minlength=len(sizes)).tolist()
+
+    def largest(weights: dict[str, Tensor]) -> Tensor:
+        return flat({name: weights[name].detach().abs() for name in ticket.masks}).argsort(descending=True)
+
     mine, counts = flat(ticket.masks), [sum(row["kept"]) for row in record.rounds]
-    found: dict[str, Any] = {"round": last, "null": {}, "shared": {}}
+    number = sum(int(mask.sum()) for mask in ticket.masks.values())
+    found: dict[str, Any] = {"round": last, "null": {}, "shared": {}, "rewinds": {}}
     for name, weights in (("init", prunable(first)), ("rewind", dense.states["rewind"])):
-        order = flat({each: weights[each].detach().abs() for each in ticket.masks}).argsort(descending=True)
-        kept = [order[:count] for count in counts]
-        found["null"][name] = [layer[each].bincount(minlength=len(sizes)).tolist() for each in kept]
-        both = kept[[row["round"] for row in record.rounds].index(last)]
-        found["shared"][name] = layer[both[mine[both]]].bincount(minlength=len(sizes)).tolist()
+        order = largest(weights)
+        found["null"][name] = [count(order[:each]) for each in counts]
+        found["shared"][name] = count(order[:number][mine[order[:number]]])
+    early = torch.zeros_like(mine).index_fill_(0, order[:number], True)
     for key, place in others.items():
-        other = flat(tickets.load(ticket_path(place, last)).masks)
-        found["shared"][key] = layer[mine & other].bincount(minlength=len(sizes)).tolist()
+        found["shared"][key] = count(mine & flat(tickets.load(ticket_path(place, last)).masks))
+        theirs = largest(tickets.load(ticket_path(place, 0)).states["rewind"])[:number]
+        found["rewinds"][key] = {"kept": count(theirs), "shared": count(theirs[early[theirs]])}
     spent = [saved(tickets.load(ticket_path(folder, row["round"])).masks, shape) for row in record.rounds]
     found |= {name: [each[name] for each in spent] for name in ("dead", "channels")}
     found["norms"] = {"dense": branch_norms(dense, data), "ticket": branch_norms(ticket, data)}

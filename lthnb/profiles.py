@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from lthnb.record import Record
@@ -35,14 +37,11 @@ def part_densities(records: list[Record]) -> dict[str, list[float]]:
     return {part: (kept[:, at].sum(1) / sizes[at].sum()).tolist() for part, at in sorted(parts.items())}
 
 
-def shared_over_chance(record: Record, shared: list[int], other: list[int], index: int) -> float:
-    """Survivors that a ticket shares with another mask, over the mean of a hypergeometric draw in each layer.
-
-    ``shared`` and ``other`` are counts per layer: in common, and in the other mask.
-    """
-    row = next(row for row in record.rounds if row["round"] == index)
-    sizes = record.prunable.values()
-    chance = sum(mine * theirs / size for mine, theirs, size in zip(row["kept"], other, sizes, strict=True))
+def over_chance(
+    shared: Iterable[int], first: Iterable[int], second: Iterable[int], sizes: Iterable[int]
+) -> float:
+    """Survivors two masks share over the mean of a hypergeometric draw in each layer; counts per layer."""
+    chance = sum(one * other / size for one, other, size in zip(first, second, sizes, strict=True))
     return sum(shared) / chance
 
 
@@ -58,17 +57,22 @@ def shared(records: list[Record], measures: dict[str, dict]) -> dict[str, list[f
         record, index = by_key[key], each["round"]
         if record.config.data.images != sizes[0]:
             continue
+        kept, sizes_of = record.rounds[index]["kept"], record.prunable.values()
         for name in ("init", "rewind"):
-            value = shared_over_chance(record, each["shared"][name], each["null"][name][index], index)
+            value = over_chance(each["shared"][name], kept, each["null"][name][index], sizes_of)
             found.setdefault(f"masks by {name} weights", []).append(value)
         for other in (by_key[key] for key in each["shared"] if key in by_key):
             one, two = record.config, other.config
             row = other.rounds[index]["kept"]
-            value = shared_over_chance(record, each["shared"][two.key], row, index)
-            if two.data.images == one.data.images and two.train.augment == "base":
-                found.setdefault("tickets, with and without augmentation", []).append(value)
-            elif two.key in measures:
-                found.setdefault(f"tickets, {sizes[0]:,} and {sizes[-1]:,} images", []).append(value)
+            value = over_chance(each["shared"][two.key], kept, row, sizes_of)
+            same = two.data.images == one.data.images and two.train.augment == "base"
+            if not same and two.key not in measures:
+                continue
+            pair = "with and without augmentation" if same else f"{sizes[0]:,} and {sizes[-1]:,} images"
+            found.setdefault(f"tickets, {pair}", []).append(value)
+            rewind, early = each["rewinds"][two.key], each["null"]["rewind"][index]
+            value = over_chance(rewind["shared"], early, rewind["kept"], sizes_of)
+            found.setdefault(f"rewind weights, {pair}", []).append(value)
     return found
 
 

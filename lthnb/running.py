@@ -177,7 +177,8 @@ class _Run:
         try:
             made = record.load(parent, runs)
         except record.MissingRun:
-            made = run(parent, self.source, **settings)
+            known = [path for folder in record.folders() if (path := folder / f"{parent.key}.json").exists()]
+            made = record.read(known[0]) if known else run(parent, self.source, **settings)
         if self.control == "reinit":
             if not all(ticket_path(tree, index).exists() for index in trainings(self.config)):
                 run(parent, self.source, **settings, again=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,8 @@ def place(role: str, dataset: str, root: str) -> str:
     if dataset != "auto":
         return dataset
     for name in ROLES[role]:
+        if name in TORCHVISION and not find_spec("torchvision"):
+            continue
         if found := _at_hand(FEW_SHOT.get(name) or TORCHVISION.get(name, ("", name))[1], root):
             return name if name in (*TORCHVISION, *FEW_SHOT) else f"folder:{found}"
     return "auto" if "glyphs" in ROLES[role] else role
@@ -99,17 +102,17 @@ def _auto(root: str) -> Source:
 
 def _download(name: str, root: Path) -> str:
     """Try one download within the limits; return what went wrong, or nothing."""
-    from torchvision import datasets
-
     kind, folder = TORCHVISION[name]
     try:
+        from torchvision import datasets
+
         urllib.request.urlopen(getattr(datasets, kind).url, timeout=CONNECT).close()
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as target:
             code = f"import torchvision; torchvision.datasets.{kind}({target!r}, download=True)"
             subprocess.run([sys.executable, "-c", code], timeout=DOWNLOAD, check=True, capture_output=True)
             (Path(target) / folder).rename(root / folder)
-    except (OSError, subprocess.SubprocessError) as error:
+    except (ImportError, OSError, subprocess.SubprocessError) as error:
         return f"it could not be downloaded ({type(error).__name__})"
     return ""
 

@@ -163,6 +163,11 @@ def ticket_round(record: Record) -> int:
     return paper_round(record.config.data.images, record.density)
 
 
+def val_round(record: Record) -> int:
+    """The round chosen on val; 0 where nothing was pruned or there is no val."""
+    return (record.chosen["val"] or {}).get("round", 0)
+
+
 def gains_over_dense(records: list[Record]) -> list[float]:
     """Paired gains, in points, of the tickets at the paper's round, one per seed."""
     return gains(records, [ticket_round(record) for record in records])
@@ -188,13 +193,19 @@ def judged(records: list[Record], published: float, profile: str) -> str:
     return verdict(found, published, profile)
 
 
-def density_tau(records: list[Record]) -> float:
-    """Kendall's tau between data size and the density chosen on val, within a seed; mean where defined."""
+def density_taus(records: list[Record]) -> list[float]:
+    """Kendall's tau of data size and the density chosen on val, one per seed and augmentation; or nan."""
     taus = []
-    for group in grouped(records, "seed").values():
-        chosen = [record.density[record.chosen["val"]["round"]] for record in group]
+    for group in grouped(records, "seed", "augment").values():
+        chosen = [record.density[val_round(record)] for record in group]
         taus.append(kendall([record.config.data.images for record in group], chosen))
-    return float(np.nanmean(taus)) if not np.isnan(taus).all() else math.nan
+    return taus
+
+
+def defined_mean(values: list[float]) -> float:
+    """Mean of the values that are not nan; nan if there are none."""
+    held = [value for value in values if not math.isnan(value)]
+    return float(np.mean(held)) if held else math.nan
 
 
 def interaction(plain: list[Record], augmented: list[Record]) -> list[float]:
@@ -259,20 +270,3 @@ def nearest_size(groups: dict[tuple, list[Record]], ticket: Record) -> list[Reco
     aim = ticket.rounds[ticket_round(ticket)]["kept"]
     dense = [group for (control, widths), group in groups.items() if control == "none" and widths]
     return min(dense, key=lambda group: abs(math.log(sum(group[0].prunable.values()) / sum(aim))))
-
-
-def headline(records: list[Record], published_gain: float) -> dict[str, float | int | str]:
-    """The numbers of a page's sentence, for ``glue``: dense and ticket in percent, the gain in points.
-
-    The published gain is that of 500 images of CIFAR-10; on others there is nothing to compare.
-    """
-    record, index = records[0], ticket_round(records[0])
-    dense, ticket = (100 * float(np.mean([accuracy_at(each, at) for each in records])) for at in (0, index))
-    gain = interval(gains_over_dense(records))
-    comparable = "cifar10" in record.data["name"] and record.config.data.images == 500
-    verdict = direction(gain, published_gain) if comparable else "no published number"
-    name = record.data["name"].removeprefix("folder:").partition("@")[0]
-    values = {"images": sum(record.data["counts"]["train"]), "dataset": name, "seeds": gain.n, "round": index}
-    values |= {"density": 100 * record.density[index], "dense": dense, "ticket": ticket, "gain": gain.mean}
-    values |= {"gain_low": gain.low, "gain_high": gain.high, "published": published_gain}
-    return values | {"verdict": verdict}

@@ -38,9 +38,12 @@ def graphed(action: Callable[[], None]) -> Callable[[], None]:
         for _ in range(3):
             action()
     torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        action()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            action()
+    finally:
+        torch.cuda.set_stream(stream)  # also after a capture that failed
     return graph.replay
 
 
@@ -129,7 +132,8 @@ class Step:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            print(f"NOTE the step is not captured, which is slower: {str(error).splitlines()[0]}")
+            reason, _, _ = str(error).partition("\n")
+            print(f"NOTE the step is not captured, which is slower: {reason}")
             self.capture = None
         for value, old in zip(touched, before, strict=True):
             value.copy_(old)

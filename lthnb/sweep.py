@@ -15,13 +15,14 @@ from types import SimpleNamespace
 
 from lthnb.config import DataMissing, ParameterError, RunConfig, UserError, did_you_mean
 from lthnb.costs import cost
-from lthnb.experiments import finding, inside, precision
+from lthnb.experiments import chosen_device, finding, inside, precision
 from lthnb.folders import Facts
 from lthnb.parameters import clock
 from lthnb.plans import PLAN, Cell, resolve
 from lthnb.record import ROOT, folders, load
-from lthnb.running import run
+from lthnb.running import run, ticket_path
 from lthnb.sets import open_source, place
+from lthnb.stats import ticket_round
 
 TRIES = 3  # times that a run may be begun by workers that die
 source_of = functools.lru_cache(maxsize=1)(open_source)  # a worker keeps the images of the last data set
@@ -35,7 +36,7 @@ class Task:
     dataset: str  # how the images are opened
     data_root: str
     runs: str
-    device: str
+    device: str  # auto: what the worker has
     precision: str
     seconds: float = 0.0  # that it may take
 
@@ -48,8 +49,9 @@ class Task:
 def work(task: Task) -> float:
     """Make one run, or go on with it; return the seconds it took. What a worker executes."""
     began = time.monotonic()
-    source = source_of(task.dataset, task.data_root)
-    run(task.config, source, device=task.device, precision=task.precision, runs=task.runs)
+    source, device = source_of(task.dataset, task.data_root), chosen_device(task.device)
+    kind = precision(device, task.precision)
+    run(task.config, source, device=device, precision=kind, runs=task.runs)
     return time.monotonic() - began
 
 
@@ -60,7 +62,7 @@ def queue(
 
     Args:
         findings: pages; none means all.
-        options: data_root, runs, device, precision, and seeds (at most; 0: as planned).
+        options: data_root, runs, device, precision, scheduler, and seeds (at most; 0: as planned).
 
     Raises:
         ParameterError: an unknown finding.
@@ -71,7 +73,7 @@ def queue(
             raise ParameterError(
                 f"{name!r} is no finding of the plan{did_you_mean(name, known)}; it has {known}"
             )
-    kind = precision(options.device, options.precision)
+    kind = "cuda" if options.device == "cuda" or (profile == "paper" and options.scheduler) else "cpu"
     facts: dict[str, Facts] = {}
     for cell in PLAN:
         number = min(cell.seeds(profile), options.seeds or 10**6)
@@ -85,8 +87,8 @@ def queue(
         except DataMissing as error:
             yield cell, str(error)
             continue
-        seconds = cost(config, _evaluated(facts[dataset], config), options.device)
-        rest = (dataset, options.data_root, options.runs, options.device, kind, seconds)
+        seconds = cost(config, _evaluated(facts[dataset], config), kind)
+        rest = (dataset, options.data_root, options.runs, options.device, options.precision, seconds)
         yield cell, [Task(config.replace(seed=seed), *rest) for seed in range(number)]
 
 
@@ -100,33 +102,37 @@ def _evaluated(facts: Facts, config: RunConfig) -> int:
 def local(workers: int, gpus: int = 0) -> Callable[[], Executor]:
     """Make pools of processes, one thread or, where there are GPUs, one GPU each."""
     context = multiprocessing.get_context("spawn")
+    given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
 
     def pool() -> Executor:
-        numbers = context.Queue()
-        for number in range(gpus):
-            numbers.put(number)
-        return ProcessPoolExecutor(workers, context, _begin, (numbers if gpus > 1 else None,))
+        names = context.Queue()
+        for name in given.split(",")[:gpus]:
+            names.put(name)
+        return ProcessPoolExecutor(workers, context, _begin, (names if gpus > 1 else None,))
 
     return pool
 
 
-def _begin(numbers: multiprocessing.Queue | None) -> None:
-    if numbers is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(numbers.get())
+def _begin(names: multiprocessing.Queue | None) -> None:
+    if names is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = names.get()
 
 
 @dataclass
 class Sweep:
-    """A queue at work: ``finished``, ``failed`` with the reason, ``late`` (no time left) and ``waiting``."""
+    """A queue at work: what is ``finished``, ``failed`` with the reason, or still ``waiting``.
+
+    What waits at the end was too long for the time. A worker's death is charged to all runs at work then;
+    those are begun again one at a time, so that only one that kills its worker is given up.
+    """
 
     waiting: list[Task]
     pool: Callable[[], Executor]
-    workers: int  # tasks given to the executor at a time
+    workers: Callable[[], int]  # tasks given to the executor at a time; a cluster may grow
     minutes: float = float("inf")
     work: Callable[[Task], float] = work
     finished: list[Task] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    late: list[Task] = field(default_factory=list)
     at_work: dict[Future[float], Task] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
     pace: float = 1.0  # seconds taken over seconds guessed, of the runs that ended
@@ -152,7 +158,8 @@ class Sweep:
 
     def _fill(self) -> bool:
         """Give every worker a task; return whether any has one."""
-        while len(self.at_work) < self.workers and (task := self._next()):
+        suspects = any(task.config.key in self.tries for task in [*self.waiting, *self.at_work.values()])
+        while len(self.at_work) < (1 if suspects else self.workers()) and (task := self._next()):
             self.waiting.remove(task)
             self.at_work[self.executor.submit(self.work, task)] = task
         return bool(self.at_work)
@@ -160,11 +167,12 @@ class Sweep:
     def _next(self) -> Task | None:
         """The first task that can end in time; a control waits for the run of its ticket."""
         left = 60 * self.minutes - (time.monotonic() - self.began)
-        self.late += [task for task in self.waiting if task.seconds * self.pace > left]
-        self.waiting = [task for task in self.waiting if task.seconds * self.pace <= left]
-        ahead = {task.config.key for task in [*self.at_work.values(), *self.waiting]}
-        ready = (t for t in self.waiting if t.config.parent.key not in ahead - {t.config.key})
-        return next(ready, None)
+        ahead = {task.config.key for task in [*self.at_work.values(), *self.waiting]} | self.failed.keys()
+        for task in self.waiting:
+            alone = task.config.parent.key not in ahead - {task.config.key}
+            if alone and task.seconds * self.pace <= left:
+                return task
+        return None
 
     def _collect(self, future: Future[float], task: Task) -> bool:
         """Take in what a worker has to say; return whether the executor is broken."""
@@ -194,11 +202,9 @@ class Sweep:
 
     def told(self) -> str:
         """How many runs are finished, and how long the rest will take."""
-        done = len(self.finished) + len(self.late) + len(self.failed)
-        left = (
-            sum(task.seconds for task in [*self.waiting, *self.at_work.values()]) * self.pace / self.workers
-        )
-        total = done + len(self.waiting) + len(self.at_work)
+        rest = [*self.waiting, *self.at_work.values()]
+        left = sum(task.seconds for task in rest) * self.pace / max(1, self.workers())
+        total = len(self.finished) + len(self.failed) + len(rest)
         return f"{len(self.finished)} of {total} runs, {clock(left)} left"
 
 
@@ -213,14 +219,16 @@ def measure(options: SimpleNamespace, profile: str) -> None:
     top = folders(options.runs)[0]
     made = [config for config in study.configs if (top / f"{config.key}.json").exists()]
     for seed in sorted({config.seed for config in study.configs}):
-        mine = [config for config in made if config.seed == seed]
-        if len(mine) == sum(config.seed == seed for config in study.configs):
-            inside(study, [load(config, options.runs) for config in mine])
+        records = [load(config, options.runs) for config in made if config.seed == seed]
+        places = [ticket_path(top / r.config.key, ticket_round(r)) for r in records]
+        whole = len(records) == sum(config.seed == seed for config in study.configs)
+        if whole and all(place.exists() for place in places):
+            inside(study, records)
 
 
 @contextmanager
-def on_dask(address: str) -> Iterator[tuple[Callable[[], Executor], int]]:
-    """The executor of a Dask cluster and its number of threads.
+def on_dask(address: str) -> Iterator[tuple[Callable[[], Executor], Callable[[], int]]]:
+    """The executor of a Dask cluster, once it has a worker, and its number of threads.
 
     Raises:
         UserError: Dask is not installed, or nothing answers at the address.
@@ -234,7 +242,8 @@ def on_dask(address: str) -> Iterator[tuple[Callable[[], Executor], int]]:
     except OSError as error:
         raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
-        yield lambda: client.get_executor(pure=False, retries=TRIES), sum(client.nthreads().values())
+        client.wait_for_workers(1)
+        yield lambda: client.get_executor(pure=False), lambda: sum(client.nthreads().values())
 
 
 def absolute(runs: str) -> str:

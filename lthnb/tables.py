@@ -40,19 +40,21 @@ def selection(records: list[Record]) -> str:
 
 
 def gain_table(records: list[Record]) -> str:
-    """Dense, ticket at the paper's round, paired gain and density chosen on val, by size and augmentation."""
+    """Dense, ticket at the paper's round, and gains at that round and at the one chosen on val."""
     stats.same_data(records)
-    heads = f"{'dense %':>12}  {'ticket %':>12}  {'gain, points':>13}  {'chosen density %':>16}"
-    lines = [f"{'images':>6}  {'steps':>6}  {'augmentation':<12}  {'n':>2}  {heads}"]
+    rules = (
+        f"{'density %':>9}  {'ticket %':>12}  {'gain, points':>13}  {'val density %':>13}  {'its gain':>12}"
+    )
+    lines = [f"{'images':>6}  {'steps':>6}  {'augmentation':<12}  {'n':>2}  {'dense %':>12}  {rules}"]
     for (images, augment), group in sorted(stats.grouped(records, "images", "augment").items()):
         dense = stats.interval([100 * record.accuracy("test")[0] for record in group])
         ticket = stats.interval([100 * stats.accuracy_at(r, stats.ticket_round(r)) for r in group])
-        chosen = [100 * record.density[record.chosen["val"]["round"]] for record in group]
-        cells = f"{dense!s:>12}  {ticket!s:>12}  {stats.interval(stats.gains_over_dense(group))!s:>13}"
-        density = f"{np.exp(np.mean(np.log(chosen))):>16.1f}"
-        lines.append(
-            f"{images:>6}  {stats.steps(group[0]):>6}  {augment:<12}  {len(group):>2}  {cells}  {density}"
-        )
+        at, chosen = stats.ticket_round(group[0]), [stats.val_round(record) for record in group]
+        density = np.exp(np.mean([np.log(100 * r.density[i]) for r, i in zip(group, chosen, strict=True)]))
+        gain, its = stats.interval(stats.gains_over_dense(group)), stats.interval(stats.gains(group, chosen))
+        left = f"{images:>6}  {stats.steps(group[0]):>6}  {augment:<12}  {len(group):>2}  {dense!s:>12}"
+        mine = f"{100 * group[0].density[at]:>9.1f}  {ticket!s:>12}  {gain!s:>13}"
+        lines.append(f"{left}  {mine}  {density:>13.1f}  {its!s:>12}")
     return "\n".join(lines)
 
 
@@ -98,3 +100,22 @@ def inside_table(records: list[Record], measures: list[dict]) -> str:
         norms = np.mean([each["norms"][name] for each in measures], 0)
         lines.append(f"shortcut / main branch, {name:<6}: " + " ".join(f"{value:.2f}" for value in norms))
     return "\n".join(lines)
+
+
+def headline(records: list[Record], published_gain: float) -> dict[str, float | int | str]:
+    """The numbers of a page's sentence, for ``glue``: dense and ticket in percent, the gain in points.
+
+    The published gain is that of 500 images of CIFAR-10; on others there is nothing to compare.
+    """
+    record, index = records[0], stats.ticket_round(records[0])
+    dense, ticket = (
+        100 * float(np.mean([stats.accuracy_at(each, at) for each in records])) for at in (0, index)
+    )
+    gain = stats.interval(stats.gains_over_dense(records))
+    comparable = "cifar10" in record.data["name"] and record.config.data.images == 500
+    verdict = stats.direction(gain, published_gain) if comparable else "no published number"
+    name = record.data["name"].removeprefix("folder:").partition("@")[0]
+    values = {"images": sum(record.data["counts"]["train"]), "dataset": name, "seeds": gain.n, "round": index}
+    values |= {"density": 100 * record.density[index], "dense": dense, "ticket": ticket, "gain": gain.mean}
+    values |= {"gain_low": gain.low, "gain_high": gain.high, "published": published_gain}
+    return values | {"verdict": verdict}

@@ -44,9 +44,9 @@ def cosine(config: TrainConfig, epoch: int) -> float:
     return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
-def order(number: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+def order(number: int, batch_size: int, generator: torch.Generator, device: str = "cpu") -> list[Tensor]:
     """Cut a random order of ``number`` images into batches; a last batch of one joins the one before it."""
-    batches = list(torch.randperm(number, generator=generator).split(batch_size))
+    batches = list(torch.randperm(number, generator=generator).to(device).split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -102,7 +102,7 @@ def train(
         result.losses.append(_epoch(step, images, config, seed, epoch))
         trained, result.captured = time.perf_counter(), step.captured
         if epoch >= stop - config.evaluate_last:
-            result.correct[epoch + 1] = evaluate(model, data)
+            result.correct[epoch + 1] = evaluate(model, data) if epoch == stop - 1 else _glance(step)
         result.seconds["train"] += trained - began
         result.seconds["evaluate"] += time.perf_counter() - trained
         if after:
@@ -124,9 +124,8 @@ def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: in
     step.model.train()
     labels = step.data.train.labels
     try:
-        batches = order(len(images), config.batch_size, stream(seed, "order", epoch))
+        batches = order(len(images), config.batch_size, stream(seed, "order", epoch), labels.device)
         for number, batch in enumerate(batches):  # noqa: B007
-            batch = batch.to(labels.device)
             step(images[batch], labels[batch])
         return step.finished(len(images))
     except Diverged as error:
@@ -149,6 +148,12 @@ def predict(model: nn.Module, data: Data, images: Tensor) -> Tensor:
 def evaluate(model: nn.Module, data: Data) -> dict[str, int]:
     """Count the right answers on every split."""
     return {name: correct(model, data, split) for name, split in data.splits.items()}
+
+
+def _glance(step: Step) -> dict[str, int]:
+    """Test alone, in the precision of the training: for the best epoch, never for a choice."""
+    with torch.autocast(step.device.type, torch.bfloat16, enabled=step.precision == "bf16"):
+        return {"test": correct(step.model, step.data, step.data.test)}
 
 
 def correct(model: nn.Module, data: Data, split: Split) -> int:

@@ -122,8 +122,9 @@ def two_layers(kept):
 def test_chance_is_the_mean_of_a_draw_in_every_layer():
     made = two_layers([50, 90])
 
-    assert profiles.shared_over_chance(made, [25, 9], [50, 90], 1) == pytest.approx(1)
-    assert profiles.shared_over_chance(made, [50, 90], [50, 90], 1) == pytest.approx(140 / 34)
+    kept, sizes = made.rounds[1]["kept"], made.prunable.values()
+    assert profiles.over_chance([25, 9], kept, [50, 90], sizes) == pytest.approx(1)
+    assert profiles.over_chance([50, 90], kept, [50, 90], sizes) == pytest.approx(140 / 34)
 
 
 def test_work_counts_the_places_of_a_weight():

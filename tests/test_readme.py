@@ -16,7 +16,7 @@ def exact(**fields):
 
 
 def test_the_first_table_shows_the_numbers_of_the_records():
-    values = stats.headline(exact(images=500, augment="base", width=16), 59.66 - 43.8)
+    values = tables.headline(exact(images=500, augment="base", width=16), 59.66 - 43.8)
     half = values["gain_high"] - values["gain"]
 
     assert (

@@ -184,7 +184,7 @@ def test_the_table_has_a_line_a_round():
 
 
 def test_the_headline_holds_plain_numbers():
-    values = stats.headline([record([0.3, 0.4]), record([0.3, 0.42], seed=1)], 15.86)
+    values = tables.headline([record([0.3, 0.4]), record([0.3, 0.42], seed=1)], 15.86)
 
     assert values["gain"] == pytest.approx(11)
     assert {type(value) for value in values.values()} <= {int, float, str}

@@ -29,6 +29,7 @@ def task(config, runs="", seconds=1.0):
 
 def options(**given):
     base = {"data_root": "nowhere", "runs": "", "device": "cpu", "precision": "fp32", "seeds": 0}
+    base |= {"scheduler": ""}
     return SimpleNamespace(**base | given)
 
 
@@ -37,7 +38,7 @@ def on_threads():
 
 
 def swept(tasks, **settings):
-    job = Sweep(tasks, settings.pop("pool", on_threads), settings.pop("workers", 1), **settings)
+    job = Sweep(tasks, settings.pop("pool", on_threads), settings.pop("workers", lambda: 1), **settings)
     job.run()
     return job
 
@@ -98,8 +99,40 @@ def test_nothing_is_begun_that_would_end_too_late():
     tasks = [task(PARENT, seconds=100), task(PARENT.replace(seed=1)), task(PARENT.replace(seed=2))]
     job = swept(tasks, minutes=0.5, work=lambda one: 1.0)
 
-    assert [one.config.seed for one in job.late] == [0]
+    assert [one.config.seed for one in job.waiting] == [0]
     assert [one.config.seed for one in job.finished] == [1, 2]
+
+
+def test_a_control_is_not_begun_when_its_ticket_is_too_long_or_failed():
+    late = swept([task(PARENT, seconds=100), task(CONTROL)], minutes=0.5, work=lambda one: 1.0)
+    assert len(late.waiting) == 2 and not late.finished
+
+    def work(one):
+        raise UserError("diverged")
+
+    failed = swept([task(PARENT), task(CONTROL)], work=work)
+    assert list(failed.failed) == [PARENT.key] and [one.config for one in failed.waiting] == [CONTROL]
+
+
+def test_a_long_run_waits_until_it_is_known_that_there_is_time():
+    tasks = [task(PARENT.replace(seed=seed), seconds=seconds) for seed, seconds in enumerate((1, 40, 10))]
+    job = swept(tasks, minutes=1, work=lambda one: 2.0 if one.config.seed == 0 else 1.0)
+
+    assert [one.config.seed for one in job.finished] == [0, 2, 1]  # 80 s by the first run, then less
+
+
+def test_a_run_that_kills_its_worker_takes_no_other_with_it(tmp_path):
+    tasks = [task(PARENT.replace(seed=seed), tmp_path) for seed in range(3)]
+    job = swept(tasks, pool=sweep.local(2), workers=lambda: 2, work=poisonous)
+
+    assert {one.config.seed for one in job.finished} == {1, 2}
+    assert list(job.failed) == [PARENT.key]
+
+
+def poisonous(one):
+    if one.config.seed == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return sweep.work(one)
 
 
 def test_guesses_are_set_right_by_the_runs_that_ended():
@@ -151,14 +184,14 @@ def test_a_run_that_kills_every_worker_is_given_up(tmp_path, capsys):
 
 
 def test_workers_get_one_gpu_each(monkeypatch):
-    class Numbers:
-        get = staticmethod(lambda: 1)
+    class Names:
+        get = staticmethod(lambda: "3")
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     sweep._begin(None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-    sweep._begin(Numbers)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    sweep._begin(Names)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 COMMAND = [sys.executable, "-m", "lthnb", "sweep", "low_data", "--profile", "smoke", "--workers", "1"]
@@ -204,7 +237,7 @@ def test_dask_makes_all_runs_though_a_worker_is_killed(tmp_path):
         sweep.on_dask(cluster.scheduler_address) as (pool, workers),
         ThreadPoolExecutor(1) as beside,
     ):
-        assert workers == 2
+        assert workers() >= 1
         job = beside.submit(swept, tasks, pool=pool, workers=workers)
         until = time.monotonic() + 60
         while len(list((tmp_path / "dask").glob("*.json"))) < 5 and time.monotonic() < until:

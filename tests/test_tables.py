@@ -17,11 +17,12 @@ def group(dense, ticket, **config):
 def test_the_gain_table_has_a_line_for_each_size_and_augmentation():
     lines = tables.gain_table(group(0.2, 0.3) + group(0.25, 0.3, augment="rand+cutout")).splitlines()
 
-    assert (
-        lines[0].split()
-        == "images steps augmentation n dense % ticket % gain, points chosen density %".split()
+    assert lines[0].split() == (
+        "images steps augmentation n dense % density % ticket % gain, points val density % its gain".split()
     )
-    assert lines[1].split() == "500 200 base 3 21.0 ± 2.5 31.0 ± 2.5 10.0 ± 0.0 50.0".split()
+    assert lines[1].split() == (
+        "500 200 base 3 21.0 ± 2.5 50.0 31.0 ± 2.5 10.0 ± 0.0 50.0 10.0 ± 0.0".split()
+    )
     assert lines[2].split()[2:4] == ["rand+cutout", "3"]
 
 
@@ -78,7 +79,8 @@ def test_tau_is_taken_within_a_seed():
             val[best] = 0.5
             records.append(made_up.record([0.2, 0.3, 0.3], val, seed=seed, images=images))
 
-    assert stats.density_tau(records) == 1  # denser with more images
+    assert stats.density_taus(records) == [1, 1]  # denser with more images
+    assert stats.defined_mean([1, float("nan"), 0]) == 0.5
 
 
 def test_groups_and_picks_are_in_the_order_of_seeds():
