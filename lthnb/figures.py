@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 
 import matplotlib.pyplot as plt
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lthnb import profiles, stats
+from lthnb.config import AUGMENTATIONS
 from lthnb.record import Record
 
 DENSE, TICKET, CONTROL = "#6b6b6b", "#1f6fb4", "#e07b00"
@@ -94,6 +94,7 @@ def dense_and_ticket(records: list[Record], ax: Axes | None = None) -> Axes:
     stats.same_data(records)
     ax = ax or plt.gca()
     groups = stats.grouped(records, "augment")
+    groups = {(name,): groups[name,] for name in AUGMENTATIONS if (name,) in groups}
     for place, group in enumerate(groups.values()):
         first = place == 0
         dense, ticket = (
@@ -234,7 +235,7 @@ def shared_over_chance(shares: dict[str, list[float]], ax: Axes | None = None) -
     for place, (name, values) in enumerate(shares.items()):
         _spread(ax, place, values, CONTROL if "weights" in name else TICKET)
     ax.axhline(1, color=DENSE, linewidth=1)
-    ax.set_xticks(range(len(shares)), [textwrap.fill(name, 14) for name in shares], fontsize=8)
+    ax.set_xticks(range(len(shares)), list(shares), rotation=40, ha="right", fontsize=8)
     ax.set_ylabel("shared survivors / chance")
     return ax
 

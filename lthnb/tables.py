@@ -42,19 +42,17 @@ def selection(records: list[Record]) -> str:
 def gain_table(records: list[Record]) -> str:
     """Dense, ticket at the paper's round, and gains at that round and at the one chosen on val."""
     stats.same_data(records)
-    rules = (
-        f"{'density %':>9}  {'ticket %':>12}  {'gain, points':>13}  {'val density %':>13}  {'its gain':>12}"
-    )
-    lines = [f"{'images':>6}  {'steps':>6}  {'augmentation':<12}  {'n':>2}  {'dense %':>12}  {rules}"]
+    rules = f"{'at %':>5} {'ticket %':>11} {'gain':>11} {'val at %':>8} {'gain':>11}"
+    lines = [f"{'images':>6} {'steps':>5} {'augment':<11} {'n':>1} {'dense %':>11} {rules}"]
     for (images, augment), group in sorted(stats.grouped(records, "images", "augment").items()):
         dense = stats.interval([100 * record.accuracy("test")[0] for record in group])
         ticket = stats.interval([100 * stats.accuracy_at(r, stats.ticket_round(r)) for r in group])
         at, chosen = stats.ticket_round(group[0]), [stats.val_round(record) for record in group]
         density = np.exp(np.mean([np.log(100 * r.density[i]) for r, i in zip(group, chosen, strict=True)]))
         gain, its = stats.interval(stats.gains_over_dense(group)), stats.interval(stats.gains(group, chosen))
-        left = f"{images:>6}  {stats.steps(group[0]):>6}  {augment:<12}  {len(group):>2}  {dense!s:>12}"
-        mine = f"{100 * group[0].density[at]:>9.1f}  {ticket!s:>12}  {gain!s:>13}"
-        lines.append(f"{left}  {mine}  {density:>13.1f}  {its!s:>12}")
+        left = f"{images:>6} {stats.steps(group[0]):>5} {augment:<11} {len(group):>1} {dense!s:>11}"
+        mine = f"{100 * group[0].density[at]:>5.1f} {ticket!s:>11} {gain!s:>11}"
+        lines.append(f"{left} {mine} {density:>8.1f} {its!s:>11}")
     return "\n".join(lines)
 
 
