@@ -215,7 +215,10 @@ def measure(options: SimpleNamespace, profile: str) -> None:
         return
     page = {"profile": profile, "seeds": options.seeds or 10**6, "train": True, "dataset": "auto"}
     page |= {name: getattr(options, name) for name in ("runs", "device", "data_root", "precision")}
-    study = finding("layers", SimpleNamespace(**page))
+    try:
+        study = finding("layers", SimpleNamespace(**page))
+    except DataMissing:  # told above, where the cell was left out
+        return
     top = folders(options.runs)[0]
     made = [config for config in study.configs if (top / f"{config.key}.json").exists()]
     for seed in sorted({config.seed for config in study.configs}):
