@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from lthnb.config import ROOT, DataMissing, RunConfig, UserError
+from lthnb.config import ROOT, DataMissing, ParameterError, RunConfig, UserError, whole
 from lthnb.record import folders, read
 from lthnb.store import Damaged, is_locked, lock, remove
 
@@ -105,6 +105,10 @@ def sweep(options: argparse.Namespace) -> int:
         options.device = chosen_device(options.device)
     here = chosen_device("auto") if options.device == "auto" else options.device
     PAGE_RULES["profile"].check("profile", options.profile)
+    for name in ("seeds", "workers"):
+        whole(0).check(f"--{name}", getattr(options, name))
+    if not options.minutes > 0:
+        raise ParameterError(f"--minutes must be above 0, got {options.minutes:g}")
     profile = "demo" if here == "cpu" else "paper"
     profile = profile if options.profile == "auto" else options.profile
     missing: dict[str, many.Task] = {}

@@ -276,3 +276,17 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "0 of 1 on record" in said and "3 runs at smoke scale are missing" in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--workers", "-1"], "--workers must be a whole number from 0"),
+        (["--seeds", "-2"], "--seeds must be a whole number from 0"),
+        (["--minutes", "nan"], "--minutes must be above 0, got nan"),
+        (["--profile", "tiny"], "profile must be one of auto, smoke, demo, paper, got 'tiny'"),
+    ],
+)
+def test_impossible_options_are_one_sentence(words, told, tmp_path, capsys):
+    assert __main__.main(["sweep", "low_data", "--runs", str(tmp_path), *words]) == 1
+    assert told in capsys.readouterr().err
