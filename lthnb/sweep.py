@@ -161,8 +161,17 @@ class Sweep:
         suspects = any(task.config.key in self.tries for task in [*self.waiting, *self.at_work.values()])
         while len(self.at_work) < (1 if suspects else self.workers()) and (task := self._next()):
             self.waiting.remove(task)
-            self.at_work[self.executor.submit(self.work, task)] = task
+            self.at_work[self._submit(task)] = task
         return bool(self.at_work)
+
+    def _submit(self, task: Task) -> Future[float]:
+        """Hand a task over; a pool that a dying worker broke a moment ago fails it, as it fails its others."""
+        try:
+            return self.executor.submit(self.work, task)
+        except BrokenExecutor as error:
+            refused: Future[float] = Future()
+            refused.set_exception(error)
+            return refused
 
     def _next(self) -> Task | None:
         """The first task that can end in time; a control waits for the run of its ticket."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -183,6 +184,20 @@ def test_a_run_that_kills_every_worker_is_given_up(tmp_path, capsys):
     assert list(job.failed.values()) == ["its worker died 3 times"]
 
 
+class Refusing(ThreadPoolExecutor):
+    """A pool whose worker died a moment ago: it takes no task, and says so at once."""
+
+    def submit(self, *args, **kwargs):
+        raise BrokenProcessPool("a child process terminated abruptly")
+
+
+def test_a_pool_that_refuses_a_task_is_made_anew_and_the_task_is_begun_again():
+    pools = iter([Refusing(1), Refusing(1), on_threads()])
+    job = swept([task(PARENT)], pool=lambda: next(pools), work=lambda one: 1.0)
+
+    assert [one.config for one in job.finished] == [PARENT] and not job.failed
+
+
 def test_workers_get_one_gpu_each(monkeypatch):
     class Names:
         get = staticmethod(lambda: "3")
@@ -207,9 +222,9 @@ def test_a_sweep_is_killed_moved_and_goes_on_with_the_same_bits(tmp_path):
     with subprocess.Popen([*COMMAND, "--runs", str(first)], cwd=ROOT, env=environment, start_new_session=True,
                           stdout=subprocess.DEVNULL) as process:  # fmt: skip
         until = time.monotonic() + 60
-        while not list(first.glob("*.json")) and time.monotonic() < until:
-            time.sleep(0.05)
-        time.sleep(0.3)
+        while not (list(first.glob("*.json")) and list(first.glob("*/checkpoint-*"))):
+            assert time.monotonic() < until, "no run was seen in its middle"
+            time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     assert 1 <= len(list(first.glob("*.json"))) < 3
     shutil.copytree(first, second)
