@@ -135,9 +135,10 @@ def sweep(options: argparse.Namespace) -> int:
         job.run()
     if not options.scheduler:
         many.measure(options, profile)
-    print(
-        f"{len(job.finished)} runs made, {len(job.waiting)} too long for the time, {len(job.failed)} failed"
-    )
+    orphans = sum(task.config.parent.key in job.failed for task in job.waiting)
+    late, failed = len(job.waiting) - orphans, f"{len(job.failed)} failed"
+    failed += f", {orphans} wait for the ticket of a run that failed" if orphans else ""
+    print(f"{len(job.finished)} runs made, {late} too long for the time, {failed}")
     return 1 if job.failed else 0
 
 

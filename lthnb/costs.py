@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 
 import torch
@@ -47,7 +48,8 @@ def cost(config: RunConfig, images: int, device: str = "cpu") -> float:
     stages, side = config.network.stages, config.data.side or 32
     flops = 67_000 * (side / 32) ** 2 * sum(width**2 / 4**i for i, width in enumerate(stages))
     flops *= 0.47 if config.network.model == "resnet10" else 1
-    passes = config.data.images * epochs(config)
+    tail = config.data.long_tail  # about what a geometric series of classes keeps
+    passes = config.data.images * epochs(config) * ((tail - 1) / math.log(tail) if tail else 1)
     evaluated = images * evaluations(config, device)
     steps = passes / config.train.batch_size
     if device == "cuda":

@@ -121,14 +121,18 @@ def _lists(source: str, files: Files) -> Lists:
             raise DataError(f"{source} has two lists of {role} images, {name} is the second")
         lists[role] = [f"{split}/{line.strip()}" for line in lines if line.strip()]
         for entry in lists[role]:
-            if not files.get(entry):
-                raise DataError(f"{name} in {source} lists {entry}, which is not there")
+            if not files.get(entry) or any(map(_hidden, entry.split("/"))):
+                raise DataError(f"{name} in {source} lists {entry}, which is not there or hidden")
     if lists and not {"train", "val"} <= lists.keys():
         raise DataError(f"{source} has split lists for {', '.join(lists)}; train and val are both needed")
     for name, times in Counter(name for entries in lists.values() for name in entries).items():
         if times > 1:
             raise DataError(f"the split lists of {source} name {name} twice")
     return lists
+
+
+def _hidden(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
 
 
 def _listed(names: Lists, lists: Lists, classes: tuple[str, ...]) -> tuple[Lists, tuple[Tensor, Tensor]]:
@@ -196,7 +200,7 @@ def _names(source: str, files: Files) -> Lists:
     tree: dict[str, Lists] = {"train": {}, "test": {}}
     for name, content in files.items():
         split, *rest = name.split("/")
-        if split == "splits" or any(part.startswith(".") or part == "__MACOSX" for part in rest):
+        if split == "splits" or any(map(_hidden, rest)):
             continue
         if content is None and len(rest) == 1:
             tree[split].setdefault(rest[0], [])

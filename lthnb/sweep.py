@@ -47,10 +47,9 @@ class Task:
 
 
 def work(task: Task) -> float:
-    """Make one run, or go on with it; return the seconds it took. What a worker executes."""
-    began = time.monotonic()
+    """Make one run, or go on with it; return its seconds, the opening of its images aside. For a worker."""
     source, device = source_of(task.dataset, task.data_root), chosen_device(task.device)
-    kind = precision(device, task.precision)
+    kind, began = precision(device, task.precision), time.monotonic()
     run(task.config, source, device=device, precision=kind, runs=task.runs)
     return time.monotonic() - began
 
@@ -165,7 +164,7 @@ class Sweep:
         return bool(self.at_work)
 
     def _submit(self, task: Task) -> Future[float]:
-        """Hand a task over; a pool that a dying worker broke a moment ago fails it, as it fails its others."""
+        """Hand a task over; a pool that a dying worker broke a moment ago fails it, as its others."""
         try:
             return self.executor.submit(self.work, task)
         except BrokenExecutor as error:

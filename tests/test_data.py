@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import opened
 
-from lthnb import data
-from lthnb.config import ROOT, DataConfig, ParameterError
+from lthnb import costs, data
+from lthnb.config import ROOT, DataConfig, ParameterError, RunConfig
 
 
 def config(**values):
@@ -143,6 +143,12 @@ def test_long_tails_have_the_published_counts(factor, total):
     counts = labels[chosen].bincount().tolist()
     assert len(chosen) == len(set(chosen.tolist())) == total
     assert (counts[0], counts[-1]) == (500, int(500 * factor))
+
+
+def test_a_long_tail_is_guessed_to_take_the_time_of_its_images():
+    balanced, tailed = (RunConfig.of(images=50_000, long_tail=factor) for factor in (0.0, 0.01))
+
+    assert costs.cost(tailed, 0) / costs.cost(balanced, 0) == pytest.approx(10_847 / 50_000, rel=0.02)
 
 
 def test_a_long_tail_keeps_other_images_for_another_seed_and_needs_enough_of_each_class():

@@ -212,6 +212,14 @@ def test_a_bad_list_is_an_error_that_names_it(tmp_path, lists, words):
         opened(tar_of(tmp_path / "pets.tar", listed(**lists)))
 
 
+def test_a_list_that_names_a_hidden_file_says_so(tmp_path):
+    files = listed(train2="cat/cat_44.png\ndog/.dog_4.png\n", val2=VAL)
+    files["pets/train/dog/.dog_4.png"] = png()
+
+    with pytest.raises(DataError, match=r"lists train/dog/\.dog_4\.png, which is not there or hidden"):
+        opened(tar_of(tmp_path / "pets.tar", files))
+
+
 def test_links_are_refused(tmp_path):
     import tarfile
 

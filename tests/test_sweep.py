@@ -144,6 +144,21 @@ def test_guesses_are_set_right_by_the_runs_that_ended():
     assert len(job.finished) == 3  # fifty seconds were left each time, by the clock
 
 
+def test_a_control_whose_ticket_failed_is_not_called_too_long(tmp_path, monkeypatch, capsys):
+    def spoilt(*_, **__):
+        raise UserError("diverged")
+
+    monkeypatch.setattr(sweep, "queue", lambda *_: [(sweep.PLAN[0], [task(PARENT), task(CONTROL)])])
+    monkeypatch.setattr(sweep, "local", lambda *_: on_threads)
+    monkeypatch.setattr(
+        Sweep.__init__, "__defaults__", (float("inf"), spoilt, *Sweep.__init__.__defaults__[2:])
+    )
+
+    assert __main__.main(["sweep", "imp", "--runs", str(tmp_path)]) == 1
+    said = "0 runs made, 0 too long for the time, 1 failed, 1 wait for the ticket of a run that failed"
+    assert said in capsys.readouterr().out
+
+
 def test_a_run_that_fails_is_told_and_stops_no_other(capsys):
     def work(one):
         if one.config.seed == 0:
