@@ -128,7 +128,7 @@ def sweep(options: argparse.Namespace) -> int:
     if options.list:
         return 0
     gpus = torch.cuda.device_count() if options.device == "cuda" else 0
-    number = min(options.workers or gpus or len(os.sched_getaffinity(0)), gpus or 10**6)
+    number = options.workers or gpus or len(os.sched_getaffinity(0))
     places = nullcontext((many.local(number, gpus), lambda: number))
     with many.on_dask(options.scheduler) if options.scheduler else places as (pool, workers):
         job = many.Sweep(list(missing.values()), pool, workers, options.minutes)

@@ -32,6 +32,8 @@ ONE, TWO = {"fraction": 500, "augment": "rand+cutout"}, {"fraction": 1000, "augm
 PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
 BOTH = "low_data capacity_connectivity layers"
 LARGE = PROFILES["smoke"] | {"pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
+# the paper's network, images and epochs under a coarse pruning: what a CPU can do of its scale
+FULL_WIDTH = {"width": 64, "side": 32, "epochs": 200, "rewind_epoch": 2, "batch_size": 100, "val_limit": 5000}
 PLAN = [  # in the order in which a GPU's time is worth most
     Cell("imp low_data layers", "exact", {"fraction": 500, "augment": "base"}, demo=6),
     Cell(BOTH, "exact", ONE, paper=6, demo=6, smoke=1),
@@ -72,6 +74,7 @@ PLAN = [  # in the order in which a GPU's time is worth most
         for augment in ("base", "rand+cutout")
     ],
     Cell("low_data", "complete", {"fraction": 5000}, paper=2, demo=2),
+    Cell("full_width", "exact", ONE | FULL_WIDTH, demo=2),
     *[Cell("low_data", "complete", {"fraction": size, **LARGE}, demo=1) for size in (10_000, 25_000, 1)],
     *[
         Cell("low_data", "complete", {"fraction": size, "augment": augment}, paper=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 import os
 import time
@@ -99,13 +100,13 @@ def _evaluated(facts: Facts, config: RunConfig) -> int:
 
 
 def local(workers: int, gpus: int = 0) -> Callable[[], Executor]:
-    """Make pools of processes, one thread or, where there are GPUs, one GPU each."""
+    """Make pools of processes, one thread each; where there are GPUs, they take them in turn."""
     context = multiprocessing.get_context("spawn")
     given = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
 
     def pool() -> Executor:
         names = context.Queue()
-        for name in given.split(",")[:gpus]:
+        for _, name in zip(range(workers), itertools.cycle(given.split(",")[:gpus])):
             names.put(name)
         return ProcessPoolExecutor(workers, context, _begin, (names if gpus > 1 else None,))
 

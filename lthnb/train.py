@@ -16,7 +16,7 @@ from lthnb.data import Data, Split
 from lthnb.masks import Masks
 from lthnb.step import Diverged, State, Step, graphed
 
-AT_ONCE = {"cpu": 4000, "cuda": 50_000}  # images augmented in one call
+AT_ONCE = {"cpu": 4000, "cuda": 50_000}  # images of up to 32 pixels augmented in one call; fewer larger ones
 
 
 @dataclass
@@ -112,7 +112,8 @@ def train(
 
 def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
     """Augmented images of the next epochs, as many as make a call worth its overhead."""
-    epochs = epochs[: max(1, AT_ONCE[data.train.labels.device.type] // len(data.train))]
+    larger = max(1, (data.train.images.shape[-1] / 32) ** 2)
+    epochs = epochs[: max(1, int(AT_ONCE[data.train.labels.device.type] / larger / len(data.train)))]
     generators = [stream(seed, "augment", epoch) for epoch in epochs]
     images = augment(data.train.images, config.augment, generators, config.cutout)
     return dict(zip(epochs, images, strict=True))

@@ -224,6 +224,14 @@ def test_workers_get_one_gpu_each(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
+def test_more_workers_than_gpus_take_them_in_turn(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with sweep.local(3, 2)() as pool:
+        names = pool._initargs[0]
+
+        assert [names.get(timeout=10) for _ in range(3)] == ["0", "1", "0"]
+
+
 COMMAND = [sys.executable, "-m", "lthnb", "sweep", "low_data", "--profile", "smoke", "--workers", "1"]
 
 
