@@ -168,9 +168,9 @@ def val_round(record: Record) -> int:
     return (record.chosen["val"] or {}).get("round", 0)
 
 
-def gains_over_dense(records: list[Record]) -> list[float]:
+def gains_over_dense(records: list[Record], split: str = "test") -> list[float]:
     """Paired gains, in points, of the tickets at the paper's round, one per seed."""
-    return gains(records, [ticket_round(record) for record in records])
+    return gains(records, [ticket_round(record) for record in records], split)
 
 
 def best_gains(records: list[Record]) -> list[float]:
