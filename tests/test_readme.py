@@ -37,6 +37,16 @@ def test_the_first_table_shows_the_filled_rows_of_the_scoreboard():
             assert f"| {theirs} | {here} | {ours['verdict']} |" in README
 
 
+def test_the_first_table_shows_the_runs_at_the_paper_s_width():
+    wide = exact(images=500, width=64)
+    entry = scoreboard.published()["cifar10-1%-random-init"]
+    ours, gains = scoreboard.Row("wide", entry, wide, "demo").values(), stats.gains_over_dense(wide)
+    pair = f"{ours['dense']:.1f} → {ours['ticket']:.1f} %, {ours['gain']:+.1f} points"
+    seeds = f"({ours['n']} seeds: {', '.join(f'{gain:+.1f}' for gain in gains)})"
+
+    assert f"| {pair} {seeds} | {ours['verdict']} |" in README
+
+
 def test_the_first_table_shows_the_contrasts_of_the_controls():
     found = stats.contrasts(exact(images=500, augment="rand+cutout", width=16), 500)
     for name in ("random masks", "small dense - dense"):
