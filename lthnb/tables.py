@@ -43,14 +43,14 @@ def gain_table(records: list[Record]) -> str:
     """Dense, ticket at the paper's round, gains at that round on test and train, and at val's on test."""
     stats.same_data(records)
     rules = f"{'at %':>5} {'ticket %':>11} {'gain':>10} {'train':>5} {'val %':>5} {'gain':>4}"
-    lines = [f"{'images':>6} {'steps':>5} {'augment':<11} {'n':>1} {'dense %':>11} {rules}"]
+    lines = [f"{'images':>6} {'augment':<11} {'n':>1} {'dense %':>11} {rules}"]
     for (images, augment), group in sorted(stats.grouped(records, "images", "augment").items()):
         dense = stats.interval([100 * record.accuracy("test")[0] for record in group])
         ticket = stats.interval([100 * stats.accuracy_at(r, stats.ticket_round(r)) for r in group])
         at, chosen = stats.ticket_round(group[0]), [stats.val_round(record) for record in group]
         density = np.exp(np.mean([np.log(100 * r.density[i]) for r, i in zip(group, chosen, strict=True)]))
         gain, its = stats.interval(stats.gains_over_dense(group)), np.mean(stats.gains(group, chosen))
-        left = f"{images:>6} {stats.steps(group[0]):>5} {augment:<11} {len(group):>1} {dense!s:>11}"
+        left = f"{images:>6} {augment:<11} {len(group):>1} {dense!s:>11}"
         fit = np.mean(stats.gains_over_dense(group, "train"))
         mine = f"{100 * group[0].density[at]:>5.1f} {ticket!s:>11} {gain!s:>10} {fit:>5.1f}"
         lines.append(f"{left} {mine} {density:>5.1f} {its:>4.1f}")
