@@ -130,9 +130,9 @@ def _whole(role, cells, sets, keys, profile, page) -> Facts | None:  # types: se
 def _configs(cells: list[Cell], facts: dict[str, Facts], profile: str, seeds: int) -> tuple[RunConfig, ...]:
     found = {}
     for cell in cells:
-        number = min(cell.seeds(profile), seeds)
-        config = resolve(facts[cell.data], profile, cell.change) if number else None
-        found |= {made.key: made for made in (config.replace(seed=seed) for seed in range(number))}
+        chosen = cell.seeds(profile, seeds)
+        config = resolve(facts[cell.data], profile, cell.change) if chosen else None
+        found |= {made.key: made for made in (config.replace(seed=seed) for seed in chosen)}
     return tuple(found.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,11 @@ class Cell:
     paper: int = 0  # seeds at each scale
     demo: int = 0
     smoke: int = 0
+    first: int = 0  # number of the first seed; 100 for runs that only tune a setting
 
-    def seeds(self, profile: str) -> int:
-        return getattr(self, profile)
+    def seeds(self, profile: str, most: int = 10**6) -> range:
+        """The seeds at a scale, at most so many."""
+        return range(self.first, self.first + min(getattr(self, profile), most))
 
 
 ONE, TWO = {"fraction": 500, "augment": "rand+cutout"}, {"fraction": 1000, "augment": "auto+cutout"}
@@ -34,6 +37,16 @@ BOTH = "low_data capacity_connectivity layers"
 LARGE = PROFILES["smoke"] | {"pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
 # the paper's network, images and epochs under a coarse pruning: what a CPU can do of its scale
 FULL_WIDTH = {"width": 64, "side": 32, "epochs": 200, "rewind_epoch": 2, "batch_size": 100, "val_limit": 5000}
+TUNING = [  # name, setting, seeds
+    *[
+        ("wide", FULL_WIDTH | {"lr": lr, "batch_size": batch}, 2)
+        for lr, batch in itertools.product((0.01, 0.03), (100, 25))
+    ],
+    *[
+        ("demo", {"lr": lr, "batch_size": batch, "weight_decay": decay}, 3)
+        for lr, batch, decay in itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
+    ],
+]
 PLAN = [  # in the order in which a GPU's time is worth most
     Cell("imp low_data layers", "exact", {"fraction": 500, "augment": "base"}, demo=6),
     Cell(BOTH, "exact", ONE, paper=6, demo=6, smoke=1),
@@ -74,7 +87,11 @@ PLAN = [  # in the order in which a GPU's time is worth most
         for augment in ("base", "rand+cutout")
     ],
     Cell("low_data", "complete", {"fraction": 5000}, paper=2, demo=2),
-    Cell("full_width", "exact", ONE | FULL_WIDTH, demo=2),
+    Cell("full_width", "exact", ONE | FULL_WIDTH, demo=6),
+    *[  # book/registered.md: the dense network's setting, chosen on val of seeds that are never reported
+        Cell(f"tuning_{name}", "exact", {**ONE, **values, "rounds": 0}, demo=seeds, first=100)
+        for name, values, seeds in TUNING
+    ],
     *[Cell("low_data", "complete", {"fraction": size, **LARGE}, demo=1) for size in (10_000, 25_000, 1)],
     *[
         Cell("low_data", "complete", {"fraction": size, "augment": augment}, paper=1)

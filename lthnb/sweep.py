@@ -76,8 +76,8 @@ def queue(
     kind = "cuda" if options.device == "cuda" or (profile == "paper" and options.scheduler) else "cpu"
     facts: dict[str, Facts] = {}
     for cell in PLAN:
-        number = min(cell.seeds(profile), options.seeds or 10**6)
-        if not number or not (set(findings) & {*cell.pages.split()} or not findings):
+        seeds = cell.seeds(profile, options.seeds or 10**6)
+        if not seeds or not (set(findings) & {*cell.pages.split()} or not findings):
             continue
         try:
             dataset = place(cell.data, "auto", options.data_root)
@@ -89,7 +89,7 @@ def queue(
             continue
         seconds = cost(config, _evaluated(facts[dataset], config), kind)
         rest = (dataset, options.data_root, options.runs, options.device, options.precision, seconds)
-        yield cell, [Task(config.replace(seed=seed), *rest) for seed in range(number)]
+        yield cell, [Task(config.replace(seed=seed), *rest) for seed in seeds]
 
 
 def _evaluated(facts: Facts, config: RunConfig) -> int:
