@@ -1,234 +1,214 @@
-"""The runs behind each finding, and the one rule for all: load what is on record, train what is missing."""
+"""The plan: every configuration that a page shows, in the order in which a GPU's time is worth most."""
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+import itertools
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-
-from lthnb import layers, measures, stats
-from lthnb.config import ParameterError, RunConfig
-from lthnb.costs import epochs, estimate
-from lthnb.data import load as load_data
-from lthnb.folders import DataError, Facts, Source
-from lthnb.parameters import Progress, clock, overrides
-from lthnb.plans import PAPERS_OWN, PLAN, Cell, resolve
-from lthnb.record import MissingRun, Record, folders, load_all
-from lthnb.record import load as load_record
-from lthnb.running import device_errors, run, ticket_path
-from lthnb.sets import ROLES, bare, open_source, place
+from lthnb.config import PROFILES, ParameterError, RunConfig
+from lthnb.images.dataset import DatasetInfo
+from lthnb.images.splits import subset_size
+from lthnb.training.networks import convolution_weights, small_dense
 
 
 @dataclass(frozen=True)
-class Study:
-    """The runs of a page, and what it takes to make those that are missing."""
+class Experiment:
+    """One line of the plan: some seeds of one configuration, and the pages that show them."""
 
-    configs: tuple[RunConfig, ...]
-    profile: str
-    facts: dict[str, Facts]  # of each data set, by name
-    sources: dict[str, Source]  # its images, by name; none where records are read
-    page: SimpleNamespace
-    device: str = "cpu"
-    roles: dict[str, str] = field(default_factory=dict)  # what the plan calls a data set -> its name
+    pages: str
+    data: str  # what images are needed: a key of ``sources.ROLES``
+    change: dict[str, Any]  # what replaces the values of the profile
+    paper: int = 0  # seeds at each scale
+    demo: int = 0
+    smoke: int = 0
+    first: int = 0  # number of the first seed; 100 for runs that only tune a setting
 
-    @property
-    def precision(self) -> str:
-        """``bf16`` where the device computes in it, unless the page says otherwise."""
-        return precision(self.device, getattr(self.page, "precision", "auto"))
+    def seeds(self, profile: str, most: int = 10**6) -> range:
+        """The seeds at a scale, at most so many."""
+        return range(self.first, self.first + min(getattr(self, profile), most))
 
-
-def precision(device: str, wanted: str = "auto") -> str:
-    """``bf16`` where the device computes in it, unless something else is wanted."""
-    capable = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    if device == "cuda" and torch.cuda.is_available():
-        capable = torch.cuda.is_bf16_supported(including_emulation=False)
-    return wanted if wanted != "auto" else "bf16" if capable else "fp32"
+    def describe(self) -> str:
+        """Pages, images and the first changes, for a list."""
+        change = ", ".join(f"{name} {value}" for name, value in list(self.change.items())[:4])
+        return f"{self.pages:<40}  {self.data:<15}  {change:<52}"
 
 
-def chosen_device(wanted: str) -> str:
-    """``cuda`` where there is one, unless something else is wanted; ``ParameterError`` if it is missing."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("device must be auto or cpu where torch finds no GPU, got 'cuda'")
-    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+ONE = {"fraction": 500, "augment": "rand+cutout"}  # sizes with the augmentation that the paper takes there
+TWO = {"fraction": 1000, "augment": "auto+cutout"}
+PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
+BOTH = "low_data capacity_connectivity layers"
+LARGE = {**PROFILES["smoke"], "pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
+# the paper's network, images and epochs under a coarse pruning: what a CPU can do of its scale
+FULL_WIDTH = {"width": 64, "side": 32, "epochs": 200, "rewind_epoch": 2, "batch_size": 100, "val_limit": 5000}
 
 
-def own(page: SimpleNamespace) -> Cell:
-    """The line of the plan that a page's own parameters describe: any images, so many seeds."""
-    return Cell("imp", "any", {**overrides(page), "fraction": page.fraction}, *[page.seeds] * 3)
+def small_networks() -> list[Experiment]:
+    """Dense networks of the size of a ticket after some prunings of 48.8 %, the paper's last first."""
+    return [
+        Experiment(
+            "capacity_connectivity",
+            "original_pixels",
+            {**size, "small": prunings},
+            paper=6,
+            demo=6 if prunings < 6 else 0,
+            smoke=1 if prunings < 3 else 0,
+        )
+        for size in (ONE, TWO)
+        for prunings in (5, 1, 2, 3, 4, 6)
+    ]
 
 
-def plan(facts: Facts, page: SimpleNamespace, profile: str) -> tuple[RunConfig, ...]:
-    """One configuration per seed of the page ``imp``: the profile's values and the page's own."""
-    return _configs([own(page)], {"any": facts}, profile, page.seeds)
+def controls() -> list[Experiment]:
+    """What takes the place of a ticket."""
+    return [
+        Experiment(
+            "capacity_connectivity",
+            "original_pixels",
+            {**size, "control": control},
+            paper=6,
+            demo=6,
+            smoke=1,
+        )
+        for size in (ONE, TWO)
+        for control in ("random", "shuffled", "reinit")
+    ]
 
 
-def imp(page: SimpleNamespace) -> Study:
-    """The runs of the page ``imp``: one subset size, one augmentation, several seeds. See ``finding``."""
-    return finding("imp", page)
+def original_sizes() -> list[Experiment]:
+    """The other augmentations of the sizes that the exact pixels allow."""
+    return [
+        Experiment(
+            "low_data layers",
+            "original_pixels",
+            {"fraction": images, "augment": augment},
+            paper=6,
+            demo=6,
+            smoke=1 if (images, augment) == (500, "base") else 0,
+        )
+        for images, augment in (
+            (500, "base"),
+            (1000, "base"),
+            (500, "auto+cutout"),
+            (1000, "rand+cutout"),
+            (500, "contrast"),
+            (1000, "contrast"),
+        )
+    ]
 
 
-def finding(name: str, page: SimpleNamespace) -> Study:
-    """The runs of a page: those of the plan, or those that the page's own parameters describe.
+def whole_set(images: float, augment: str = "base", **seeds: int) -> Experiment:
+    """One size of the curve over sizes, on a complete set."""
+    return Experiment("low_data", "whole_set", {"fraction": images, "augment": augment}, **seeds)
 
-    Where the page trains, ``auto`` means paper scale on a GPU and demo scale elsewhere. A page that only
-    reads takes the scale and the images at which all its runs are on record, paper scale and real images
-    first.
+
+def tuning() -> list[Experiment]:
+    """The dense network's setting, chosen on val of seeds that are never reported (book/registered.md)."""
+    wide = [FULL_WIDTH | {"lr": lr, "batch_size": batch} for lr in (0.01, 0.03) for batch in (100, 25)]
+    demo = [
+        {"lr": lr, "batch_size": batch, "weight_decay": decay}
+        for lr, batch, decay in itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
+    ]
+    lines = [("tuning_wide", 2, setting) for setting in wide]
+    lines += [("tuning_demo", 3, setting) for setting in demo]
+    return [
+        Experiment(name, "original_pixels", {**ONE, **setting, "rounds": 0}, demo=seeds, first=100)
+        for name, seeds, setting in lines
+    ]
+
+
+PLAN = [
+    Experiment("imp low_data layers", "original_pixels", {"fraction": 500, "augment": "base"}, demo=6),
+    Experiment(BOTH, "original_pixels", ONE, paper=6, demo=6, smoke=1),
+    Experiment(BOTH, "original_pixels", TWO, paper=6, demo=6, smoke=1),
+    Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
+    *small_networks(),
+    *controls(),
+    *[
+        Experiment("generalization", "cifar100", {"fraction": images, "augment": "auto+cutout"}, paper=3)
+        for images in (500, 1000)
+    ],
+    whole_set(5000, "rand+cutout", paper=2, demo=2),
+    whole_set(5000, "auto+cutout", paper=2),
+    Experiment("generalization", "eurosat", {"fraction": 1}, paper=3),
+    Experiment(
+        "generalization",
+        "cifar100",
+        {"fraction": 1, "long_tail": 0.01, "augment": "auto+cutout"},
+        paper=2,
+    ),
+    *original_sizes(),
+    *[
+        whole_set(images, augment, paper=2, demo=2)
+        for images in (500, 1000)
+        for augment in ("base", "rand+cutout")
+    ],
+    whole_set(5000, paper=2, demo=2),
+    Experiment("full_width", "original_pixels", ONE | FULL_WIDTH, demo=6),
+    *tuning(),
+    *[
+        Experiment("low_data", "whole_set", {"fraction": images, **LARGE}, demo=1)
+        for images in (10_000, 25_000, 1)
+    ],
+    *[
+        whole_set(images, augment, paper=1)
+        for images in (10_000, 25_000, 1)
+        for augment in ("base", "auto+cutout")
+    ],
+]
+
+
+def of_page(page: str) -> list[Experiment]:
+    """The lines of the plan that a page shows, in its order."""
+    return [experiment for experiment in PLAN if page in experiment.pages.split()]
+
+
+def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfig:
+    """A profile's values under changes, resolved against a data set; seed 0.
+
+    Beside the fields of a configuration a change may hold ``fraction`` (share or number of images) and
+    ``small`` (k: a dense network of the size of a ticket after k prunings of 48.8 %).
 
     Raises:
-        ParameterError: a device that is not there; rounds that would leave no weight.
-        MissingRun: the page only reads, and some of its runs were never made.
+        ParameterError: fewer images than classes, or rounds that would leave no weight.
     """
-    device, auto = chosen_device(page.device), page.profile == "auto"
-    cells = [own(page)] if hasattr(page, "fraction") else [c for c in PLAN if name in c.pages.split()]
-    if page.train:
-        profile = "paper" if auto and device == "cuda" else "demo" if auto else page.profile
-        roles = {cell.data for cell in cells if cell.seeds(profile)}
-        names = {role: place(role, page.dataset, page.data_root) for role in roles}
-        opened = {dataset: open_source(dataset, page.data_root) for dataset in {*names.values()}}
-        found = {role: opened[dataset].facts for role, dataset in names.items()}
-        sources = {source.facts.name: source for source in opened.values()}
-        return _study(_configs(cells, found, profile, page.seeds), profile, found, sources, page, device)
-    made = load_all(page.runs)
-    keys, sets = {record.config.key for record in made}, data_sets(made)
-    if page.dataset != "auto":
-        sets = [open_source(page.dataset, page.data_root).facts]
-    for profile in ["paper", "demo"] if auto else [page.profile]:
-        wanted = [cell for cell in cells if cell.seeds(profile)]
-        found = {role: _whole(role, wanted, sets, keys, profile, page) for role in {c.data for c in wanted}}
-        if wanted and all(found.values()):
-            return _study(_configs(cells, found, profile, page.seeds), profile, found, {}, page, device)
-    raise MissingRun(
-        f"{page.dataset} has not all runs of the page {name} on record; pass -p train True to run them"
-    )
+    values = {**PROFILES[profile], **change}
+    fraction = values.pop("fraction")
+    prunings = values.pop("small", 0)
+    if "side" not in change and profile == "demo" and info.side > 64:
+        values["side"] = 64
+    values["side"] = min(values.get("side", 0), info.side) % info.side  # 0: as stored
+    if "control" in change and profile == "paper":
+        values.setdefault("every", 3)  # prunings of 20 %: as densely as one of 48.8 % at the other scales
+    small_set = info.few and not values.get("long_tail")
+    config = RunConfig.of(name=info.name, split="refit" if small_set else "holdout", **values)
+    config = config.replace(images=subset_size(info, config.data, fraction))
+    side = config.data.side or info.side
+    if prunings:
+        network = small_dense(config.network, 0.512**prunings, info.channels, side)
+        config = config.replace(rounds=0, widths=network.widths)
+    weights = convolution_weights(config.network, info.channels, side)
+    if weights * (1 - config.prune.rate) ** config.prune.rounds < 1:
+        raise ParameterError(f"rounds {config.prune.rounds} at rate {config.prune.rate:g} leave no weight")
+    return config
 
 
-def _study(configs, profile, facts, sources, page, device) -> Study:  # types: see finding
-    roles = {role: each.name for role, each in facts.items()}
-    return Study(configs, profile, {e.name: e for e in facts.values()}, sources, page, device, roles)
+def seeds_of(
+    lines: list[Experiment], infos: dict[str, DatasetInfo], profile: str, most: int
+) -> tuple[RunConfig, ...]:
+    """The configurations of lines of the plan at a scale, one a seed, each once.
 
-
-def _whole(role, cells, sets, keys, profile, page) -> Facts | None:  # types: see finding
-    """The first data set for a role that has all its runs on record."""
-    mine = [cell for cell in cells if cell.data == role]
-    if role != "any" and page.dataset == "auto":
-        sets = [each for stem in ROLES[role] for each in sets if bare(each.name) == stem]
-    for facts in sets:
-        try:
-            configs = _configs(mine, {role: facts}, profile, page.seeds)
-        except ParameterError:  # this set is too small for what is asked
+    Args:
+        infos: what images serve each line's ``data``.
+        most: seeds of one line, at most.
+    """
+    configs: dict[str, RunConfig] = {}
+    for line in lines:
+        seeds = line.seeds(profile, most)
+        if not seeds:
             continue
-        asked = {cell.change["fraction"] for cell in mine} - {config.data.images for config in configs}
-        if all(fraction <= 1 for fraction in asked) and keys >= {config.key for config in configs}:
-            return facts
-    return None
-
-
-def _configs(cells: list[Cell], facts: dict[str, Facts], profile: str, seeds: int) -> tuple[RunConfig, ...]:
-    found = {}
-    for cell in cells:
-        chosen = cell.seeds(profile, seeds)
-        config = resolve(facts[cell.data], profile, cell.change) if chosen else None
-        found |= {made.key: made for made in (config.replace(seed=seed) for seed in chosen)}
-    return tuple(found.values())
-
-
-def next_step(study: Study) -> str:
-    """The command that repeats a page with twice the images or, where there are no more, twice the seeds."""
-    page, images = study.page, study.configs[0].data.images
-    more = study.facts[study.configs[0].data.name].pool >= 2 * images
-    change = {"fraction": 2 * images} if more else {"seeds": 2 * page.seeds}
-    options = [f"-p {name} {shlex.quote(str(value))}" for name, value in {**page.given, **change}.items()]
-    return " ".join(["papermill notebooks/imp.ipynb", *options])
-
-
-def data_sets(records: list[Record]) -> list[Facts]:
-    """The data sets that records were made on, rendered ones last."""
-    names = [each.name for each in dataclasses.fields(Facts)]
-    found = {made.data["sha256"]: {name: made.data[name] for name in names} for made in records}
-    facts = [Facts(**{**values, "classes": tuple(values["classes"])}) for values in found.values()]
-    return sorted(facts, key=lambda each: (each.name == "glyphs", each.name))
-
-
-def obtain(study: Study) -> list[Record]:
-    """Return the records of a study in its order; train what is missing if the page says so.
-
-    Raises:
-        MissingRun: a run is not on record and ``train`` is False.
-        DataError: a record was made on other images than those at hand.
-    """
-    page, records = study.page, {}
-    for config in study.configs:
-        try:
-            records[config.key] = load_record(config, page.runs)
-        except MissingRun:
-            if not page.train:
-                raise
-    for record in records.values():
-        name = record.config.data.name
-        if record.data["sha256"] != study.facts[name].sha256:
-            raise DataError(f"{record.config.key}.json was made on another version of {name}; set it aside")
-    missing = [config for config in study.configs if config.key not in records]
-    print(f"{len(records)} of {len(study.configs)} runs are on record")
-    if missing:
-        records |= {record.config.key: record for record in _train(study, missing)}
-    return [records[config.key] for config in study.configs]
-
-
-def inside(study: Study, records: list[Record]) -> dict[str, dict]:
-    """Key -> what ``layers.measure`` finds, of the tickets with the augmentation that the paper takes.
-
-    What is missing is measured if the page says so; tickets that are not at hand are made again.
-
-    Raises:
-        MissingRun: a measure was never made and ``train`` is False.
-    """
-    mine = [r for r in records if r.config.train.augment == PAPERS_OWN.get(r.config.data.images)]
-    found = {}
-    for record in mine:
-        try:
-            found[record.config.key] = measures.load(record.config, "layers", study.page.runs)
-        except MissingRun:
-            if not study.page.train:
-                raise
-            found[record.config.key] = _inside(study, record, records)
-    return found
-
-
-def _inside(study: Study, record: Record, records: list[Record]) -> dict:
-    same = [r.config for r in records if r.config.seed == record.config.seed]
-    top, source = folders(study.page.runs)[0], study.sources[record.config.data.name]
-    last = stats.ticket_round(record)
-    for config in same:
-        if not ticket_path(top / config.key, last).exists():
-            settings = {"device": study.device, "precision": study.precision, "runs": study.page.runs}
-            run(config, study.sources[config.data.name], **settings, again=True)
-    others = {config.key: top / config.key for config in same if config.key != record.config.key}
-    data = load_data(source, record.config.data, record.config.seed)
-    values = layers.measure(record, top / record.config.key, others, data, last)
-    measures.save(record.config, "layers", values, study.page.runs)
-    return values
-
-
-def _train(study: Study, missing: list[RunConfig]) -> Iterator[Record]:
-    device, precision, page = study.device, study.precision, study.page
-    for name, source in study.sources.items():
-        if source.note:
-            print(f"NOTE data set {name}: {source.note}")
-    with device_errors(missing[0], device):
-        seconds = estimate(missing, study.sources, device, precision)
-    scale = f"{study.profile} scale on {device} in {precision}"
-    print(f"training {len(missing)} runs at {scale}: about {clock(seconds)}")
-    progress = Progress(sum(epochs(config) for config in missing))
-    recorded = len(study.configs) - len(missing)
-    for finished, config in enumerate(missing):
-        settings = {"device": device, "precision": precision, "runs": page.runs, "progress": progress}
-        try:
-            yield run(config, study.sources[config.data.name], **settings)
-        except KeyboardInterrupt:
-            done = f"{recorded + finished} of {len(study.configs)} runs are on record"
-            print(f"interrupted; {done}, run again to go on")
-            raise
+        config = resolve(infos[line.data], profile, line.change)
+        for seed in seeds:
+            seeded = config.replace(seed=seed)
+            configs[seeded.key] = seeded
+    return tuple(configs.values())

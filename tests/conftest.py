@@ -3,16 +3,20 @@
 import io
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import small
 from PIL import Image
 
-from lthnb import folders
-from lthnb import glyphs as rendered
+from lthnb.images import glyphs as rendered
+from lthnb.images import splits
+from lthnb.images.dataset import Source
+from lthnb.images.folder import folder as open_folder
+from lthnb.pages.parameters import Parameters
 
 torch.set_num_threads(1)
 os.environ.pop("LTHNB_HOST", None)
@@ -20,12 +24,19 @@ os.environ["LTHNB_OFFLINE"] = "1"  # no download is ever tried in a test
 
 
 @pytest.fixture(scope="session")
-def glyphs():
+def glyphs() -> Source:
+    """Rendered digits."""
     return rendered.glyphs()
 
 
+@pytest.fixture(scope="session")
+def loaded(glyphs) -> splits.Data:
+    """The splits of the small run: 60 images to train, 50 of val, 50 of test."""
+    return splits.load(glyphs, small.SMALL.data, seed=0)
+
+
 @pytest.fixture
-def image_folder(tmp_path):
+def image_folder(tmp_path) -> Callable[..., Path]:
     """A function that writes ``train`` and ``test`` folders of random 20x20 images, class -> number."""
 
     def write(
@@ -45,9 +56,9 @@ def image_folder(tmp_path):
 
 
 @pytest.fixture
-def page(tmp_path):
+def page(tmp_path) -> Parameters:
     """The parameters of a smoke page that writes its records into a temporary folder."""
-    return SimpleNamespace(
+    return Parameters(
         profile="smoke",
         seeds=1,
         train=True,
@@ -61,14 +72,14 @@ def page(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def real_images():
+def real_images() -> Callable[[str], Path]:
     """Path of an archive of real images by stem; the test is skipped where it is missing."""
 
     def path(stem: str) -> Path:
-        found = Path(os.environ.get("LTHNB_DATA", "data")) / f"{stem}.tar.xz"
-        if not found.exists():
-            pytest.skip(f"{found.name} is not under LTHNB_DATA")
-        return found
+        archive = Path(os.environ.get("LTHNB_DATA", "data")) / f"{stem}.tar.xz"
+        if not archive.exists():
+            pytest.skip(f"{archive.name} is not under LTHNB_DATA")
+        return archive
 
     return path
 
@@ -90,10 +101,6 @@ def tar_of(target: Path, files: dict[str, bytes]) -> Path:
     return target
 
 
-def opened(path: Path) -> folders.Source:
-    return folders.folder(path)
-
-
-def density(masks):
-    """Fraction of the prunable weights that survive."""
-    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
+def opened(path: Path) -> Source:
+    """The images of a folder or archive."""
+    return open_folder(path)

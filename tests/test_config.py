@@ -5,7 +5,7 @@ import pytest
 
 from lthnb import config
 from lthnb.config import ROOT, ParameterError, RunConfig
-from lthnb.parameters import find
+from lthnb.pages.parameters import find
 
 
 def test_keys_of_released_configurations_never_change():

@@ -1,0 +1,1 @@
+"""What goes in: data sets by name, and how they are split."""

@@ -1,0 +1,38 @@
+"""Where data sets lie on a disk. Nothing here knows of torch, so that a page can check its parameters first."""
+
+import os
+from pathlib import Path
+
+from lthnb.config import ROOT, DataMissing
+
+DATASETS = ("auto", "glyphs", "digits", "cifar10", "cifar100", "fashion_mnist", "eurosat", "isic")
+ARCHIVES = ("", ".tar", ".tar.gz", ".tar.xz")  # what may follow a data set's name; nothing: a folder
+
+
+def data_root(root: str = "") -> Path:
+    """Where data sets lie: ``root``, else ``LTHNB_DATA``, else data/ in the repository."""
+    chosen = root or os.environ.get("LTHNB_DATA") or "data"
+    return ROOT / Path(chosen).expanduser()
+
+
+def find(path: str, root: str = "") -> Path:
+    """Look for ``path`` under the data root (or ``LTHNB_DATA``, or data/), then in the repository.
+
+    Raises:
+        DataMissing: it is in neither of them; names both.
+    """
+    asked = Path(path).expanduser()
+    for parent in (data_root(root), ROOT):
+        candidate = parent / asked  # an absolute path stands for itself
+        if candidate.exists():
+            return candidate
+    raise DataMissing(f"{path} was found neither under the data root {data_root(root)} nor under {ROOT}")
+
+
+def at_hand(stem: str, root: str = "") -> str | None:
+    """The name of a folder or archive ``stem`` under the data root, if there is one."""
+    for suffix in ARCHIVES:
+        name = stem + suffix
+        if (data_root(root) / name).exists():
+            return name
+    return None

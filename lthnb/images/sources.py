@@ -1,0 +1,157 @@
+"""From the name of a data set to its images: the only resolver."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+
+from lthnb.config import DataMissing, ParameterError, did_you_mean, host
+from lthnb.images.dataset import DataError, Source, arrays
+from lthnb.images.folder import folder
+from lthnb.images.glyphs import glyphs
+from lthnb.images.places import at_hand, data_root, find
+from lthnb.images.torchvision_sets import cifar, download, fashion_mnist
+
+ROLES = {  # what a finding needs -> the names of sets that serve, the best first
+    "original_pixels": ("cifar10", "cifar10_exact", "glyphs"),
+    "whole_set": ("cifar10", "cifar10_jpeg", "glyphs"),
+    "cifar100": ("cifar100", "cifar100_exact"),
+    "eurosat": ("eurosat",),
+    "any": ("glyphs",),
+}
+
+
+def open_source(dataset: str, root: str = "") -> Source:
+    """Open a data set by its name, ``auto`` or ``folder:PATH``.
+
+    ``auto`` is CIFAR-10 where it lies under the data root or can be had by one download, else ``glyphs``.
+
+    Raises:
+        ParameterError: no set has that name.
+        DataMissing: the set is not there; says where it was looked for and how to get it.
+        DataError: what is there is damaged or no data set; names the file or class.
+    """
+    if dataset.startswith("folder:"):
+        return folder(find(dataset.removeprefix("folder:"), root))
+    if dataset not in KNOWN:
+        hint = did_you_mean(dataset, KNOWN)
+        raise ParameterError(
+            f"dataset must be one of {', '.join(KNOWN)} or folder:PATH, got {dataset!r}{hint}"
+        )
+    known = KNOWN[dataset]
+    return known.open(dataset, known.stem, root)
+
+
+def serving(role: str, dataset: str, root: str) -> str:
+    """The data set to open for a role: what is asked for, else what is under the data root, else ``auto``."""
+    if dataset != "auto":
+        return dataset
+    for name in ROLES[role]:
+        if name not in KNOWN:
+            file = at_hand(name, root)
+            if file:
+                return f"folder:{file}"
+        elif KNOWN[name].lies_under(root):
+            return name
+    return "auto" if "glyphs" in ROLES[role] else role
+
+
+def bare_name(name: str) -> str:
+    """What a set is called: ``cifar10``, or the stem of a record's ``folder:STEM@HASH8``."""
+    return name.removeprefix("folder:").partition("@")[0]
+
+
+def by_record(name: str, root: str) -> str:
+    """How to open the set that a record names, ``cifar10`` or ``folder:STEM@HASH8``.
+
+    Raises:
+        DataMissing: nothing of that name is under the data root.
+    """
+    stem = bare_name(name)
+    if stem == name:
+        return name
+    file = at_hand(stem, root)
+    if file is None:
+        raise DataMissing(f"neither a folder nor a tar archive {stem} is under {data_root(root)}")
+    return f"folder:{file}"
+
+
+def _auto(_name: str, _stem: str, root: str) -> Source:
+    try:
+        return open_source("cifar10", root)
+    except DataMissing:
+        offline = host() == "book" or os.environ.get("LTHNB_OFFLINE")
+    failure = "no download is tried here"
+    if not offline:
+        failure = download("CIFAR10", KNOWN["cifar10"].stem, data_root(root))
+    if failure:
+        return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {failure}")
+    return open_source("cifar10", root)
+
+
+def _glyphs(_name: str, _stem: str, _root: str) -> Source:
+    return glyphs()
+
+
+def _digits(name: str, _stem: str, _root: str) -> Source:
+    """Handwritten digits of scikit-learn's wheel, 8x8 grey; every third of a class is a test image."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.rint(bunch.images * 255 / 16).astype(np.uint8)  # stored as 0 ... 16
+    images = torch.from_numpy(pixels).unsqueeze(1)
+    labels = torch.from_numpy(bunch.target).long()
+    seen = torch.stack([labels == label for label in range(10)]).cumsum(1)  # (10, N) images of a class so far
+    rank = seen[labels, torch.arange(len(labels))]
+    test = rank % 3 == 0
+    return arrays(
+        name,
+        {"train": images[~test], "test": images[test]},
+        {"train": labels[~test], "test": labels[test]},
+        tuple("0123456789"),
+    )
+
+
+def _few_shot(name: str, stem: str, root: str) -> Source:
+    """EuroSAT or ISIC with the published lists of training, validation and test images."""
+    file = at_hand(stem, root)
+    if file is None:
+        raise DataMissing(
+            f"{name}: neither a folder nor a tar archive {stem} is under {data_root(root)}; "
+            "it holds train/CLASS/*, test/CLASS/* and the published lists splits/train*.txt, val*.txt, test*.txt"
+        )
+    source = folder(data_root(root) / file)
+    if source.published is None:
+        raise DataError(f"{file} has no splits/train*.txt and splits/val*.txt")
+    return dataclasses.replace(source, info=dataclasses.replace(source.info, name=name))
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """How a data set known by name is found and opened."""
+
+    open: Callable[[str, str, str], Source]  # (name, stem, data root) -> images
+    stem: str = ""  # of its folder or archive under the data root; empty: it needs none
+    package: str = ""  # without which it cannot be read
+
+    def lies_under(self, root: str) -> bool:
+        """Whether its files are under the data root and can be read."""
+        if self.package and not find_spec(self.package):
+            return False
+        return self.stem != "" and at_hand(self.stem, root) is not None
+
+
+KNOWN = {
+    "auto": KnownSet(_auto),
+    "glyphs": KnownSet(_glyphs),
+    "digits": KnownSet(_digits),
+    "cifar10": KnownSet(cifar, "cifar-10-batches-py", "torchvision"),
+    "cifar100": KnownSet(cifar, "cifar-100-python", "torchvision"),
+    "fashion_mnist": KnownSet(fashion_mnist, "FashionMNIST/raw", "torchvision"),
+    "eurosat": KnownSet(_few_shot, "eurosat_rgb"),  # with published split lists, as isic
+    "isic": KnownSet(_few_shot, "isic2018_224"),
+}

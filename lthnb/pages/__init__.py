@@ -1,0 +1,1 @@
+"""What a notebook calls: parameters, studies, frames, figures, tables, sentences."""

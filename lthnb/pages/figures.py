@@ -1,0 +1,241 @@
+"""Every plot, one function per kind, from records alone. Dense is grey, tickets are blue, controls orange."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from lthnb.config import AUGMENTATIONS
+from lthnb.pages import inside, stats
+from lthnb.pages.frame import CONTROL_ARMS, at, pick, same_data
+from lthnb.runs.record import Record
+
+DENSE = "#6b6b6b"
+TICKET = "#1f6fb4"
+CONTROL = "#e07b00"
+SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
+CONTROL_LINES = dict(zip(CONTROL_ARMS.values(), ("--", ":", "-."), strict=True))
+STYLE = {
+    "figure.figsize": (7, 4),
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults for all pages: readable at column width, in print and on a phone."""
+    plt.rcParams.update(STYLE)
+
+
+def panels(*widths: float) -> list[Axes]:
+    """Axes side by side, as wide as ``widths`` say."""
+    _, axes = plt.subplots(1, len(widths), figsize=(8, 3.6), width_ratios=widths)
+    return list(axes)
+
+
+def density_axis(ax: Axes, density: list[float]) -> None:
+    """Densities in percent on a log axis; pruning goes on to the right."""
+    ax.set_xscale("log")
+    ax.set_xlim(max(density) * 1.15, min(density) / 1.15)
+    ax.set_xticks(density if len(density) < 7 else density[::3])
+    ax.xaxis.set_minor_locator(plt.NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
+    ax.set_xlabel("density (% of weights kept, log)")
+
+
+def by_density(data: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Accuracy (%) on a split: a row per density, falling, and a column per run."""
+    table = pick(data, split=split).pivot_table(index="density", columns="key", values="accuracy")
+    return 100 * table.sort_index(ascending=False)
+
+
+def accuracy_by_density(
+    data: pd.DataFrame,
+    splits: tuple[str, ...] = ("test", "val"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy (%) of the last epoch against density: mean over seeds, 95 % band on the first split.
+
+    Single seeds are thin lines. The grey point and line are the dense network.
+    """
+    same_data(data)
+    ax = ax or plt.gca()
+    for split in splits:
+        runs = by_density(data, split)
+        if runs.empty:  # a set too small for val
+            continue
+        density = list(runs.index)
+        mean = runs.mean(axis=1)
+        ax.plot(density, mean, SPLIT_LINES[split], color=TICKET, label=f"ticket, {split}")
+        if split == splits[0]:
+            spread = [stats.interval(values) for values in runs.to_numpy()]
+            ends = [(interval.low, interval.high) for interval in spread]
+            ax.plot(density, runs, color=TICKET, linewidth=0.6, alpha=0.5)
+            ax.fill_between(density, *np.transpose(ends), color=TICKET, alpha=0.15)
+            ax.axhline(mean.iloc[0], color=DENSE, linewidth=1)
+            ax.plot(density[:1], mean[:1], "o", color=DENSE, label=f"dense, {split}")
+    density_axis(ax, density)
+    ax.set_ylabel("accuracy (%)")
+    ax.legend()
+    return ax
+
+
+def spread_at(ax: Axes, position: float, values: stats.Values, colour: str, label: str = "") -> None:
+    """A mean with its 95 % interval, and every seed as a small point."""
+    interval = stats.interval(values)
+    half = None if np.isnan(interval.low) else interval.high - interval.mean
+    ax.plot([position] * len(values), values, ".", color=colour, markersize=4, alpha=0.5)
+    style = {"fmt": "o", "capsize": 3, "markersize": 6}
+    ax.errorbar(position, interval.mean, half, color=colour, label=label, **style)
+
+
+def dense_and_ticket(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) of dense networks and of tickets at the paper's round, for each augmentation."""
+    same_data(data)
+    ax = ax or plt.gca()
+    names = [name for name in AUGMENTATIONS if name in set(data["augment"])]
+    for position, name in enumerate(names):
+        runs = pick(data, augment=name)
+        dense = 100 * at(runs, "dense")["accuracy"]
+        ticket = 100 * at(runs, "ticket")["accuracy"]
+        ends = [position - 0.12, position + 0.12]
+        ax.plot(ends, [dense, ticket], color=TICKET, linewidth=0.6, alpha=0.5)
+        spread_at(ax, ends[0], dense, DENSE, "" if position else "dense")
+        spread_at(ax, ends[1], ticket, TICKET, "" if position else "ticket")
+    ax.set_xticks(range(len(names)), [name.replace("+", "\n+ ") for name in names])
+    ax.set(
+        xlabel=f"augmentation ({data['images'].iloc[0]:,} images)",
+        ylabel="test accuracy (%)",
+    )
+    ax.legend()
+    return ax
+
+
+def accuracy_by_size(data: pd.DataFrame, ax: Axes | None = None, which: str = "ticket") -> Axes:
+    """Test accuracy (%) against training images (log) and SGD steps: dense grey, ticket of a rule blue."""
+    same_data(data)
+    ax = ax or plt.gca()
+    for augment, group in data.groupby("augment"):
+        style = "-o" if augment == "base" else "--s" if augment.startswith("rand") else ":^"
+        for name, colour, flag in (
+            ("dense", DENSE, "dense"),
+            ("ticket", TICKET, which),
+        ):
+            means = 100 * at(group, flag).groupby("images")["accuracy"].mean()
+            ax.plot(means, style, color=colour, markersize=5, label=f"{name}, {augment}")
+    steps = data.groupby("images")["steps"].first()
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(plt.NullLocator())
+    ax.set_xticks(steps.index, [f"{images:,}\n{number:,}" for images, number in steps.items()])
+    ax.set(xlabel="training images (log), below them SGD steps", ylabel="test accuracy (%)")
+    ax.legend()
+    return ax
+
+
+def controls_by_density(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) against density: ticket blue with 95 % band, controls orange, the dense level grey.
+
+    A small dense network stands at the density of a ticket with as many convolution weights.
+    """
+    same_data(data)
+    ax = ax or plt.gca()
+    tickets = data[data["arm"].isin(["dense", "ticket"])]
+    accuracy_by_density(tickets, ("test",), ax)
+    for name, style in CONTROL_LINES.items():
+        means = by_density(pick(data, arm=name), "test").mean(axis=1)
+        ax.plot(means, style, color=CONTROL, marker=".", label=name)
+    small = at(pick(data, arm="small dense"), "dense")
+    full = at(tickets, "dense")["kept"].iloc[0]
+    means = 100 * small.groupby(small["kept"] / full)["accuracy"].mean()
+    ax.plot(means, "-s", color=CONTROL, markersize=4, label="small dense")
+    ax.set_title(f"{data['images'].iloc[0]:,} images, {data['augment'].iloc[0]}", fontsize=10)
+    ax.legend(fontsize=8)
+    return ax
+
+
+def loss_by_epoch(records: list[Record], ax: Axes | None = None) -> Axes:
+    """Training loss of each epoch, mean over seeds: dense in grey, later rounds in deepening blue."""
+    ax = ax or plt.gca()
+    last = len(records[0].rounds) - 1
+    epochs = records[0].config.train.epochs
+    shown = np.linspace(0, last, min(last + 1, 6)).round().astype(int)
+    for index in shown:
+        losses = np.mean([record.rounds[index]["curve"]["loss"] for record in records], axis=0)
+        done = np.arange(epochs - len(losses), epochs) + 1
+        colour = DENSE if index == 0 else plt.get_cmap("Blues")(0.35 + 0.6 * index / last)
+        name = "dense" if index == 0 else f"round {index}"
+        density = 100 * records[0].density[index]
+        ax.plot(done, losses, color=colour, label=f"{name} ({density:.3g} %)")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel="training loss (cross entropy)", ylim=(0, None))
+    ax.legend()
+    return ax
+
+
+def density_by_layer(
+    records: list[Record],
+    measures: inside.Measures | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Density (%) of each convolution in the last round, in the order of the network: mean and every seed.
+
+    With measures, in the round that they are of, also what masks by magnitude of the initial and of the
+    rewind weights keep.
+    """
+    ax = ax or plt.gca()
+    index = measures[records[0].config.key]["round"] if measures else -1
+    sizes = inside.layer_sizes(records[0])
+    positions = np.arange(len(sizes))
+    values = 100 * np.array([record.rounds[index]["kept"] for record in records]) / sizes
+    ax.bar(positions, values.mean(0), color=TICKET, alpha=0.6, label="ticket")
+    ax.plot(positions, values.T, "_", color=TICKET, markersize=8)
+    for null, marker in (("init", "o"), ("rewind", "x")) if measures else ():
+        kept = [measures[record.config.key]["null"][null][index] for record in records]
+        density = 100 * np.mean(kept, axis=0) / sizes
+        ax.plot(positions, density, marker, color=CONTROL, label=f"by {null} weights")
+    ax.axhline(100 * records[0].density[index], color=DENSE, linewidth=1, label="whole network")
+    names = [layer.removesuffix(".weight").removesuffix(".0") for layer in records[0].prunable]
+    ax.set_xticks(positions, names, rotation=60, ha="right", fontsize=8)
+    ax.set_ylabel("density (%)")
+    if measures:
+        ax.set_yscale("log")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def density_by_part(records: list[Record], ax: Axes | None = None) -> Axes:
+    """Density (%) of the stem, of the shortcuts and of each stage's 3x3 convolutions, against that of all."""
+    ax = ax or plt.gca()
+    parts = 100 * inside.part_densities(records)
+    density = records[0].density
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(parts.columns)))
+    for part, shade in zip(parts, shades, strict=True):
+        ax.plot(density, parts[part], "-o", color=shade, markersize=4, label=part)
+    ax.plot(density, 100 * np.array(density), color=DENSE, linewidth=1, label="whole network")
+    density_axis(ax, density)
+    ax.set(yscale="log", ylabel="density of the part (%, log)")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def shared_over_chance(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Survivors that two masks share, over what chance would share: mean, interval, every seed."""
+    ax = ax or plt.gca()
+    names = list(dict.fromkeys(shares["masks"]))
+    for position, name in enumerate(names):
+        ratios = pick(shares, masks=name)["ratio"]
+        spread_at(ax, position, ratios, CONTROL if "weights" in name else TICKET)
+    ax.axhline(1, color=DENSE, linewidth=1)
+    ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
+    ax.set_ylabel("shared survivors / chance")
+    return ax

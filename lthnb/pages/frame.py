@@ -1,0 +1,143 @@
+"""All numbers of some runs as one tidy table: a row per run, round and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import ceil, nan
+from typing import Any
+
+import pandas as pd
+
+from lthnb.config import RunConfig
+from lthnb.runs.choice import paper_round, val_round
+from lthnb.runs.record import SPLITS, Record
+
+NETWORK = ("model", "width", "widths", "control", "rounds", "rate")
+TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "augment")
+CONFIGURED = ("images", "seed", *NETWORK, *TRAINING)  # fields that become columns of their own name
+CONTROL_ARMS = {
+    "random": "random masks",
+    "shuffled": "shuffled in layers",
+    "reinit": "reinitialised",
+}
+
+
+def frame(records: Iterable[Record]) -> pd.DataFrame:
+    """One row per run, round and split (train, val, test), in the order of the records.
+
+    Beside the fields of the configuration:
+        data, name, sha256, side: the images: full name, name without ``folder:`` and hash, pixels.
+        steps: SGD steps of the dense training.
+        arm: dense (round 0), ticket (later rounds), small dense, or the name of a control.
+        density, kept: convolution weights of the round, as a fraction and as a number.
+        ticket, chosen, best: the paper's own round for the size; val's; the best one on test.
+        correct, total, accuracy: after the last epoch; a fraction, nan where the split is empty.
+        peak: the best accuracy over the epochs that were evaluated, nan if none was.
+    """
+    return pd.DataFrame([row for record in records for row in rows_of(record)])
+
+
+def rows_of(record: Record) -> Iterator[dict[str, Any]]:
+    """The rows of one run, by column."""
+    run = run_fields(record)
+    ticket = ticket_round(record)
+    chosen = val_round(record)
+    for row, density in zip(record.rounds, record.density, strict=True):
+        index = row["round"]
+        of_round = {
+            "round": index,
+            "arm": arm(record.config, index),
+            "density": density,
+            "kept": sum(row["kept"]),
+            "ticket": 0 < index == ticket,
+            "chosen": 0 < index == chosen,
+            "best": index == record.chosen["test"],
+        }
+        for split in SPLITS:
+            yield run | of_round | counts(row, split)
+
+
+def run_fields(record: Record) -> dict[str, Any]:
+    """What is the same in all rows of a run."""
+    config = record.config
+    batches = ceil(config.data.images / config.train.batch_size)
+    about = {
+        "key": config.key,
+        "data": config.data.name,
+        "name": bare(config.data.name),
+        "sha256": record.data["sha256"],
+        "side": config.data.side or record.data["side"],
+        "steps": config.train.epochs * batches,
+    }
+    return about | {name: config.field(name) for name in CONFIGURED}
+
+
+def counts(row: dict[str, Any], split: str) -> dict[str, Any]:
+    """What was counted on one split in one round."""
+    total = row["total"][split]
+    correct = row["correct"][split]
+    points = row["curve"]["correct"] if row["curve"] else []
+    evaluated = [point[split] for point in points if split in point]
+    return {
+        "split": split,
+        "correct": correct,
+        "total": total,
+        "accuracy": correct / total if total else nan,
+        "peak": max(evaluated) / total if evaluated and total else nan,
+    }
+
+
+def bare(name: str) -> str:
+    """A data set's name without ``folder:`` and hash."""
+    return name.removeprefix("folder:").partition("@")[0]
+
+
+def arm(config: RunConfig, index: int) -> str:
+    """What a round of a run is called in figures and tables."""
+    control = config.prune.control
+    if control != "none":
+        return CONTROL_ARMS.get(control, control)
+    if config.network.widths:
+        return "small dense"
+    return "ticket" if index else "dense"
+
+
+def ticket_round(record: Record) -> int:
+    """The paper's own round for the size; 0 for a run that did not prune."""
+    density = dict(zip((row["round"] for row in record.rounds), record.density, strict=True))
+    # a control does not repeat the dense round of its ticket
+    by_round = {0: 1.0} | density
+    position = paper_round(record.config.data.images, list(by_round.values()))
+    return list(by_round)[position]
+
+
+def pick(data: pd.DataFrame, /, **fields: object) -> pd.DataFrame:
+    """The rows that have these values: ``pick(data, images=500, split="test")``."""
+    kept = pd.Series(True, index=data.index)
+    for name, value in fields.items():
+        kept &= data[name] == value
+    return data[kept]
+
+
+def at(data: pd.DataFrame, which: str, split: str = "test") -> pd.DataFrame:
+    """One row per run that has it, by seed: round 0 if ``which`` is dense, else the row of that flag."""
+    kept = data["round"] == 0 if which == "dense" else data[which]
+    return pick(data[kept.astype(bool)], split=split).sort_values("seed", kind="stable")
+
+
+def same_data(data: pd.DataFrame) -> None:
+    """Raise ``ValueError`` unless all runs were made on the same images and at the same image side."""
+    made_on = data[["sha256", "side"]].drop_duplicates()
+    if len(made_on) > 1:
+        raise ValueError(f"records of {len(made_on)} different data sets do not belong in one curve")
+
+
+def by_role(data: pd.DataFrame, roles: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The runs on CIFAR-10's original pixels, those on the whole set, and the smoke runs among them.
+
+    Where no whole set is wanted, the runs on the original pixels take its place.
+    """
+    full = data["model"] == data["model"].iloc[0]
+    original = pick(data[full], data=roles["original_pixels"])
+    whole = pick(data[full], data=roles.get("whole_set", roles["original_pixels"]))
+    return original, whole, data[~full]

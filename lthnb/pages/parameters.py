@@ -1,0 +1,119 @@
+"""A page's parameters, checked before torch is imported."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+from lthnb import config
+from lthnb.config import PROFILES, RunConfig, host
+from lthnb.images.places import find
+from lthnb.rules import TEXT, TRUTH, ParameterError, Rule, did_you_mean, one_of, ruled, rules_of, whole
+
+DATASETS = ("auto", "glyphs", "digits", "cifar10", "cifar100", "fashion_mnist", "eurosat", "isic")
+SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
+
+
+def names_data(value: str) -> bool:
+    """A data set that is known, or a folder."""
+    return value in DATASETS or (value.startswith("folder:") and value != "folder:")
+
+
+def counts_images(value: float) -> bool:
+    """A share of a pool, or a whole number of images."""
+    return 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8)
+
+
+DATASET = Rule(
+    str, f"one of {', '.join(DATASETS)} or folder:PATH", names_data, choices=(*DATASETS, "folder:")
+)
+FRACTION = Rule(float, "a share in (0, 1] or a whole number of images above 1", counts_images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What a page was asked for."""
+
+    profile: str = ruled("auto", one_of("auto", *PROFILES))
+    seeds: int = ruled(3, whole(1, 1000))
+    train: bool = ruled(False, TRUTH)
+    device: str = ruled("auto", one_of("auto", "cpu", "cuda"))
+    precision: str = ruled("auto", one_of("auto", "bf16", "fp32"))
+    runs: str = ruled("", TEXT)
+    dataset: str = ruled("auto", DATASET)
+    data_root: str = ruled("", TEXT)
+    fraction: float | None = ruled(None, FRACTION)  # of the page's own run; None: the page shows the plan
+    changes: dict[str, Any] = field(default_factory=dict)  # fields of the run that replace the profile's
+    given: dict[str, Any] = field(default_factory=dict)  # what differs from the page's own cell
+
+
+PAGE_RULES = config.RULES | rules_of(Parameters)
+
+
+def assigned(cell: str) -> dict[str, Any]:
+    """Names assigned at the top of a cell, each with its literal or, for an expression, ``...``."""
+    try:
+        body = ast.parse(cell).body
+    except SyntaxError:  # a cell of magics
+        return {}
+    names: dict[str, Any] = {}
+    for node in body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        if isinstance(target, ast.Name):
+            names[target.id] = node.value.value if isinstance(node.value, ast.Constant) else ...
+    return names
+
+
+def declared_and_injected(history: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """The parameters of the page's own cell with their defaults, and every name that was assigned there.
+
+    The page's own cell is the one last run that assigns all ``SHARED`` names; what papermill injects follows
+    it and begins with ``# Parameters``.
+    """
+    own: dict[str, Any] = {}
+    names: list[str] = []
+    for cell in history:
+        assignments = assigned(cell)
+        if cell.startswith("# Parameters"):
+            names += assignments
+        elif assignments.keys() >= SHARED:
+            own = assignments
+            names = list(assignments)
+    return own, names
+
+
+def check(namespace: dict[str, Any]) -> Parameters:
+    """Check the parameters of the notebook whose ``globals()`` are given.
+
+    Parameters that a profile decides may be None.
+
+    Raises:
+        ParameterError: an unknown name, a wrong type, a value out of range; with what is allowed.
+        DataMissing: the folder or archive of ``dataset`` is not there.
+    """
+    declared, names = declared_and_injected(namespace["In"])
+    known = [name for name in declared if name in PAGE_RULES]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; this page knows {', '.join(known)}"
+            raise ParameterError(f"{name} is not a parameter of this page, got {namespace.get(name)!r}{hint}")
+    values: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    for name in declared:
+        value = namespace[name]
+        if name not in config.RULES:
+            values[name] = PAGE_RULES[name].check(name, value)
+        elif value is not None:
+            changes[name] = PAGE_RULES[name].check(name, value)
+    values["given"] = {name: namespace[name] for name in declared if namespace[name] != declared[name]}
+    if values.get("dataset", "").startswith("folder:"):
+        find(values["dataset"].removeprefix("folder:"), values["data_root"])
+    profile = "demo" if values["profile"] == "auto" else values["profile"]
+    RunConfig.of(profile, **changes)  # combinations too
+    if host() == "book":
+        values["train"] = False
+        values["seeds"] = max(values["seeds"], 6)
+    return Parameters(**values, changes=changes)

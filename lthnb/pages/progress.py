@@ -1,0 +1,51 @@
+"""How far a job is and how long it will take: a bar in JupyterLab, sparse lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+from lthnb.config import host
+from lthnb.runs.queue import News
+from lthnb.training.imp import epochs
+
+EVERY = 10.0  # seconds between lines
+
+
+def followed(news: Iterable[News], total: int) -> Iterator[News]:
+    """Hand news on, and show how many of ``total`` epochs are done."""
+    bar = tqdm(total=total, unit="epoch", file=sys.stderr, mininterval=0.5) if in_lab() else None
+    began = time.monotonic()
+    shown = began
+    done: dict[str, int] = {}  # key -> epochs
+    for one in news:
+        if one.what in ("epoch", "finished"):
+            done[one.job.key] = epochs(one.job.config) if one.what == "finished" else one.epochs
+        count = sum(done.values())
+        now = time.monotonic()
+        if bar is not None:
+            bar.update(count - bar.n)
+        elif now - shown >= EVERY and one.what == "epoch":
+            shown = now
+            print(
+                tqdm.format_meter(count, total, now - began, ncols=80, ascii=True, unit="epoch"), flush=True
+            )
+        yield one
+    if bar is not None:
+        bar.close()
+
+
+def in_lab() -> bool:
+    """Whether somebody looks at a running notebook: a kernel that neither papermill nor the book started."""
+    ipython = sys.modules.get("IPython")  # a notebook's kernel has loaded it
+    return not host() and ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:23, or 2:05:00 from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,189 @@
+"""Numbers with their uncertainty: the unit is the seed, comparisons are paired by seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lthnb.pages.frame import CONTROL_ARMS, at, pick
+
+Values = Sequence[float] | np.ndarray | pd.Series
+PAPERS_LAST_DENSITY = 0.034  # just below the 3.518 % of its fifteenth round
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean and Student t interval; ``low`` and ``high`` are nan for one value, which has none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.mean):
+            return "-"
+        if math.isnan(self.low):
+            return f"{self.mean:.1f}"
+        return f"{self.mean:.1f} ± {self.high - self.mean:.1f}"
+
+
+def interval(values: Values, level: float = 0.95) -> Interval:
+    """Student t interval of the mean of independent values."""
+    from scipy import stats  # here, so that training needs no SciPy
+
+    numbers = np.asarray(values, float)
+    n = len(numbers)
+    mean = float(numbers.mean()) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    half = float(quantile * numbers.std(ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def prediction(values: Values, level: float = 0.95) -> Interval:
+    """Interval that holds one more value of the same kind: mean +- t s sqrt(1 + 1/n)."""
+    around = interval(values, level)
+    half = (around.high - around.mean) * math.sqrt(around.n + 1)
+    return Interval(around.mean, around.mean - half, around.mean + half, around.n)
+
+
+def sign_flip(values: Values) -> float:
+    """Two-sided p value of the sign-flip test that the mean of paired differences is 0; nan for one value.
+
+    Exact (all 2**n sign patterns) up to 13 values; beyond, from 9,999 seeded patterns.
+    """
+    from scipy.stats import permutation_test
+
+    if len(values) < 2:
+        return math.nan
+    test = permutation_test((np.asarray(values, float),), np.mean, permutation_type="samples", rng=0)
+    return float(test.pvalue)
+
+
+def kendall(first: Values, second: Values) -> float:
+    """Kendall's tau-b of two equally long lists; nan when one is constant or shorter than two."""
+    from scipy.stats import kendalltau
+
+    if min(len(first), len(second)) < 2:
+        return math.nan
+    return float(kendalltau(first, second).statistic)
+
+
+def direction(gain: Interval, published: float) -> str:
+    """Say what a run below paper scale may say of a published gain: direction agrees, opposite or open."""
+    if math.isnan(gain.low) or gain.low <= 0 <= gain.high:
+        return "open"
+    return "direction agrees" if (gain.mean > 0) == (published > 0) else "opposite"
+
+
+def verdict(gains: Values, published: float, profile: str) -> str:
+    """Say whether paired gains reproduce the published one, all in points; below paper scale ``direction``.
+
+    *reproduced*: the interval excludes 0 with the published sign, the prediction interval holds the published
+    gain; *partly*: only the former; *not*: the other sign, or an interval with 0 and without the published
+    gain; *open*: else, and always for one seed.
+    """
+    gain = interval(gains)
+    around = prediction(gains)
+    sign = direction(gain, published)
+    if profile != "paper":
+        return sign
+    if sign == "direction agrees":
+        return "reproduced" if around.low <= published <= around.high else "partly"
+    excluded = published < gain.low or gain.high < published
+    return "not" if sign == "opposite" or excluded else "open"
+
+
+def difference(first: pd.Series, second: pd.Series) -> pd.Series:
+    """``first`` minus ``second``, values by seed, paired by seed.
+
+    Raises:
+        ValueError: they do not hold the same seeds once each.
+    """
+    seeds = sorted(first.index)
+    others = sorted(second.index)
+    if seeds != others or first.index.has_duplicates:
+        raise ValueError(f"seeds {seeds} and {others} make no pairs, or one is there twice")
+    return first - second
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """Accuracy of ``first`` minus that of ``second``, in points by seed; both hold one row per seed."""
+    percent = [100 * rows.set_index("seed")["accuracy"] for rows in (first, second)]
+    return difference(*percent)
+
+
+def gains(data: pd.DataFrame, which: str = "ticket", split: str = "test") -> pd.Series:
+    """A run's ticket minus its own dense network, in points by seed; see ``frame.at`` for ``which``."""
+    later, dense = (at(data, name, split).set_index(["key", "seed"])["accuracy"] for name in (which, "dense"))
+    return 100 * (later - dense.reindex(later.index)).droplevel("key")
+
+
+def interaction(plain: pd.DataFrame, augmented: pd.DataFrame) -> pd.Series:
+    """(ticket - dense) with augmentation minus (ticket - dense) without, in points by seed."""
+    return difference(gains(augmented), gains(plain))
+
+
+def best_gains(data: pd.DataFrame) -> pd.Series:
+    """Gains as the paper counts them: best test epoch of the best round over best test epoch of the dense.
+
+    Rounds beyond the paper's last are left out, and epochs that were not evaluated. Optimistic by
+    construction; only for laying beside a published number. In points, by key of the run.
+    """
+    rows = pick(data, split="test")
+    dense = pick(rows, round=0).set_index("key")["peak"]
+    pruned = rows[rows["density"].between(PAPERS_LAST_DENSITY, 1, inclusive="neither")]
+    return 100 * (pruned.groupby("key")["peak"].max() - dense).dropna()
+
+
+def judged(data: pd.DataFrame, published: float, profile: str) -> str:
+    """The verdict on a published gain: on ``best_gains`` at paper scale, else on the paper's round alone."""
+    counted = best_gains(data) if profile == "paper" else gains(data)
+    return verdict(counted, published, profile)
+
+
+def density_taus(data: pd.DataFrame) -> pd.Series:
+    """Kendall's tau of data size and the density chosen on val, or nan, per set, seed and augmentation."""
+    groups = at(data, "chosen").groupby(["data", "seed", "augment"])
+    return pd.Series([kendall(group["images"], group["density"]) for _, group in groups], dtype=float)
+
+
+def equal_size(sizes: Values, dense: Values, value: float) -> float:
+    """Number of images at which the dense network would score ``value``, on a log scale between those run.
+
+    inf where even the largest size does not reach it.
+    """
+    if value > max(dense):
+        return math.inf
+    return float(np.exp(np.interp(value, np.maximum.accumulate(dense), np.log(sizes))))
+
+
+def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
+    """Ticket at the paper's round minus each control at the same round or size, in points by seed.
+
+    ``data`` holds runs of one size. Also ``small dense - dense``: what fewer weights alone do.
+    """
+    tickets = at(pick(data, arm="ticket"), "ticket")
+    dense = at(pick(data, arm="dense"), "dense")
+    small = nearest_size(data, tickets["kept"].iloc[0])
+    differences = {
+        "dense": paired(tickets, dense),
+        "small dense": paired(tickets, small),
+    }
+    same_round = pick(data, round=tickets["round"].iloc[0], split="test")
+    for name in CONTROL_ARMS.values():
+        differences[name] = paired(tickets, pick(same_round, arm=name))
+    return differences | {"small dense - dense": paired(small, dense)}
+
+
+def nearest_size(data: pd.DataFrame, weights: int) -> pd.DataFrame:
+    """Of small dense networks of several widths, the rows of those nearest to a number of weights."""
+    small = at(pick(data, arm="small dense"), "dense")
+    off = np.log(small["kept"] / weights).abs()
+    return pick(small, widths=small["widths"][off.idxmin()])

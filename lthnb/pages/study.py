@@ -1,0 +1,222 @@
+"""The runs behind a page, and the one rule for all: load what is on record, train what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from lthnb import experiments
+from lthnb.config import RunConfig
+from lthnb.experiments import PAPERS_OWN, Experiment
+from lthnb.images.dataset import DataError, DatasetInfo, Source
+from lthnb.images.sources import bare_name, open_source, serving
+from lthnb.images.splits import load as load_data
+from lthnb.measures import measure as measures
+from lthnb.measures.finished import FinishedRun
+from lthnb.pages.on_record import on_record
+from lthnb.pages.parameters import Parameters
+from lthnb.pages.progress import followed
+from lthnb.runs import record, sweep
+from lthnb.runs.costs import cost
+from lthnb.runs.machine import Settings, cores
+from lthnb.runs.queue import Job, Queue
+from lthnb.runs.record import MissingRun, Record
+from lthnb.training.imp import epochs
+
+WORTH_IT = 45.0  # seconds of work from which starting more processes pays
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a page, and what it takes to make those that are missing."""
+
+    configs: tuple[RunConfig, ...]
+    profile: str
+    infos: dict[str, DatasetInfo]  # what the plan calls a data set -> what serves
+    datasets: dict[str, str]  # name of a data set -> how it is opened; none where records are read
+    page: Parameters
+    sources: dict[str, Source] = field(default_factory=dict)  # its images, by name
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What the plan calls a data set -> its name."""
+        return {role: info.name for role, info in self.infos.items()}
+
+    @property
+    def settings(self) -> Settings:
+        """How and where its runs are made."""
+        page = self.page
+        return Settings(sweep.absolute(page.runs), page.data_root, page.device, page.precision)
+
+    def describe(self) -> str:
+        """How many runs at which scale, on which images."""
+        images = ", ".join(sorted({bare_name(name) for name in self.roles.values()}))
+        return f"{len(self.configs)} runs at {self.profile} scale on {images}"
+
+
+def find(name: str, page: Parameters) -> Study:
+    """The runs of a page: those of the plan, or those that the page's own parameters describe.
+
+    Where the page trains, ``auto`` means paper scale on a GPU and demo scale elsewhere. A page that only
+    reads takes the scale and the images at which all its runs are on record, paper scale and real images
+    first.
+
+    Raises:
+        ParameterError: a device that is not there; rounds that would leave no weight.
+        MissingRun: the page only reads, and some of its runs were never made.
+    """
+    device = Settings(device=page.device).chosen_device
+    lines = experiments.of_page(name) if page.fraction is None else [own_line(name, page)]
+    if page.train:
+        profile = page.profile
+        if profile == "auto":
+            profile = "paper" if device == "cuda" else "demo"
+        return to_train(lines, profile, page)
+    profile, infos = on_record(name, lines, page)
+    configs = experiments.seeds_of(lines, infos, profile, page.seeds)
+    return Study(configs, profile, infos, {}, page)
+
+
+def own_line(name: str, page: Parameters) -> Experiment:
+    """The line of the plan that a page's own parameters describe: any images, so many seeds."""
+    change = {**page.changes, "fraction": page.fraction}
+    return Experiment(name, "any", change, paper=page.seeds, demo=page.seeds, smoke=page.seeds)
+
+
+def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
+    """The runs of lines of the plan, on the images that are at hand."""
+    infos: dict[str, DatasetInfo] = {}
+    datasets: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    opened: dict[str, Source] = {}
+    for role in {line.data: None for line in lines if line.seeds(profile)}:
+        dataset = serving(role, page.dataset, page.data_root)
+        if dataset not in opened:
+            opened[dataset] = open_source(dataset, page.data_root)
+        info = opened[dataset].info
+        infos[role] = info
+        datasets[info.name] = dataset
+        sources[info.name] = opened[dataset]
+    configs = experiments.seeds_of(lines, infos, profile, page.seeds)
+    return Study(configs, profile, infos, datasets, page, sources)
+
+
+def next_step(study: Study) -> str:
+    """The command that repeats a page with twice the images or, where there are no more, twice the seeds."""
+    images = study.configs[0].data.images
+    pool = next(iter(study.infos.values())).pool
+    change = {"fraction": 2 * images} if pool >= 2 * images else {"seeds": 2 * study.page.seeds}
+    parameters = {**study.page.given, **change}
+    options = [f"-p {name} {shlex.quote(str(value))}" for name, value in parameters.items()]
+    return " ".join(["papermill notebooks/imp.ipynb", *options])
+
+
+def where(study: Study) -> list[str]:
+    """The files of its records, relative to the repository where they lie inside."""
+    paths = [record.locate(config, study.page.runs) for config in study.configs]
+    return [record.shown(path) for path in paths]
+
+
+def obtain(study: Study) -> list[Record]:
+    """Return the records of a study in its order; train what is missing if the page says so.
+
+    Raises:
+        MissingRun: a run is not on record and ``train`` is False.
+        DataError: a record was made on other images than those at hand.
+    """
+    hashes = {info.name: info.sha256 for info in study.infos.values()}
+    records: dict[str, Record] = {}
+    absent: list[RunConfig] = []
+    for config in study.configs:
+        try:
+            records[config.key] = record.load(config, study.page.runs)
+        except MissingRun:
+            if not study.page.train:
+                raise
+            absent.append(config)
+    for finished in records.values():
+        name = finished.config.data.name
+        if finished.data["sha256"] != hashes[name]:
+            raise DataError(f"{finished.config.key}.json was made on another version of {name}; set it aside")
+    print(f"{len(records)} of {len(study.configs)} runs are on record")
+    if absent:
+        train(study, absent)
+        records |= {config.key: record.load(config, study.page.runs) for config in absent}
+    return [records[config.key] for config in study.configs]
+
+
+def train(study: Study, configs: list[RunConfig]) -> None:
+    """Make the runs of a page that are missing, one worker a core where that is worth it."""
+    for name, source in study.sources.items():
+        if source.note:
+            print(f"NOTE data set {name}: {source.note}")
+    settings = study.settings
+    device = settings.chosen_device
+    infos = {info.name: info for info in study.infos.values()}
+    jobs = []
+    for config in configs:
+        name = config.data.name
+        jobs.append(Job(config, study.datasets[name], settings, cost(config, infos[name], device)))
+    queue = Queue(sweep.missing(jobs))
+    worth_it = device == "cpu" and queue.seconds_left(1) >= WORTH_IT
+    workers = min(cores(), len(queue.waiting)) if worth_it else 1
+    side_by_side = f", {workers} at a time" if workers > 1 else ""
+    scale = f"{study.profile} scale on {device} in {settings.chosen_precision}"
+    print(f"training {len(configs)} runs at {scale}{side_by_side}")
+    finished = len(study.configs) - len(configs)
+    total = sum(epochs(job.config) for job in queue.waiting)
+    try:
+        for news in followed(sweep.carry_out(queue, workers), total):
+            if news.error:
+                raise news.error
+            finished += news.what == "finished"
+    except KeyboardInterrupt:
+        print(f"interrupted; {finished} of {len(study.configs)} runs are on record, run again to go on")
+        raise
+
+
+def measure(study: Study, records: list[Record], name: str) -> dict[str, dict[str, Any]]:
+    """Key -> what a measure tells of the runs with the augmentation that the paper takes for their size.
+
+    What is missing is measured if the page says so; tickets that are not at hand are made again.
+
+    Raises:
+        MissingRun: a measure was never made and ``train`` is False.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    for finished in records:
+        config = finished.config
+        if config.train.augment != PAPERS_OWN.get(config.data.images):
+            continue
+        try:
+            values[config.key] = measures.load(config, name, study.page.runs)
+        except MissingRun:
+            if not study.page.train:
+                raise
+            run = finished_run(study, finished, records)
+            values[config.key] = measures.measure(run, name, study.settings.runs)
+    return values
+
+
+def finished_run(study: Study, finished: Record, records: list[Record]) -> FinishedRun:
+    """A run with its images and its relatives: the page's other runs of the same initial weights."""
+    folder = record.folders(study.page.runs)[0]
+    same = [other for other in records if other.config.seed == finished.config.seed]
+    family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in same}
+    for run in family.values():
+        if not run.has_tickets():
+            remake(study, run.record.config)
+    config = finished.config
+    data = load_data(study.sources[config.data.name], config.data, config.seed)
+    own = family.pop(config.key)
+    return dataclasses.replace(own, data=data, relatives=tuple(family.values()))
+
+
+def remake(study: Study, config: RunConfig) -> None:
+    """Make the tickets of a run that is on record once more."""
+    job = Job(config, study.datasets[config.data.name], study.settings, again=True)
+    for news in sweep.one_by_one(Queue([job])):
+        if news.error:
+            raise news.error

@@ -1,0 +1,210 @@
+"""The numbers of each page's sentences: one function a page, plain Python values by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lthnb.pages import inside, scoreboard, stats
+from lthnb.pages.frame import at, bare, pick
+from lthnb.runs.record import Record
+
+Numbers = dict[str, float | int | str]
+ROWS = {
+    "one": "cifar10-1%-random-init",
+    "two": "cifar10-2%-random-init",
+}  # of the published numbers
+
+
+def imp(data: pd.DataFrame, profile: str) -> Numbers:
+    """Dense and ticket in percent, the gain in points; a published gain is that of 500 CIFAR-10 images."""
+    tickets = at(data, "ticket")
+    gain = stats.interval(stats.gains(data))
+    first = data.iloc[0]
+    published = published_gain(ROWS["one"])
+    comparable = "cifar10" in first["data"] and first["images"] == 500
+    return plain(
+        profile=profile,
+        images=pick(data, split="train")["total"].iloc[0],
+        dataset=first["name"],
+        seeds=data["seed"].nunique(),
+        round=tickets["round"].max(),
+        density=100 * tickets["density"].mean(),
+        dense=mean_percent(at(data, "dense")),
+        ticket=mean_percent(tickets),
+        **spread("gain", gain),
+        published=published,
+        verdict=stats.direction(gain, published) if comparable else "no published number",
+    )
+
+
+def low_data(
+    original: pd.DataFrame,
+    whole: pd.DataFrame,
+    wide: pd.DataFrame,
+    roles: dict[str, str],
+    profile: str,
+) -> Numbers:
+    """Gains at 1 % and 2 %, how they change with size, and those of the runs at the paper's width.
+
+    Args:
+        original: runs on CIFAR-10's original pixels, the headline.
+        whole: runs on one complete set, the curve over sizes.
+        wide: runs at the paper's width, possibly none.
+        roles: what the plan calls a data set -> its name.
+        profile: scale of the runs.
+    """
+    numbers: dict[str, Any] = {
+        "profile": profile,
+        "exact_set": bare(roles["original_pixels"]),
+    }
+    for label, row in ROWS.items():
+        numbers |= {f"{name}_{label}": value for name, value in headline(original, row, profile).items()}
+    paired = stats.gains(original)
+    fits = stats.gains(original, split="train")
+    numbers |= {
+        "pairs": len(paired),
+        "pairs_up": (paired > 0).sum(),
+        "fits_up": (fits > 0).sum(),
+    }
+    taus = stats.density_taus(pd.concat([original, whole]).drop_duplicates())
+    numbers |= {"series": len(taus), "taus": taus.count(), "tau": taus.mean()}
+    primary = pick(original, images=500, augment="rand+cutout")
+    numbers |= spread("primary", stats.interval(stats.gains(primary)))
+    numbers |= {"p": stats.sign_flip(stats.gains(primary))}
+    return plain(**numbers, **by_size(whole), **at_papers_width(wide))
+
+
+def headline(data: pd.DataFrame, row: str, profile: str) -> Numbers:
+    """Our gain beside a published one, on as many images with the same augmentation."""
+    entry = scoreboard.published()[row]
+    group = pick(data, images=entry["images"], augment=entry["augmentation"])
+    gain = stats.interval(stats.gains(group))
+    comparable = data["data"].str.contains("cifar10").all()
+    published = published_gain(row)
+    return {
+        "images": entry["images"],
+        "n": gain.n,
+        "gain": gain.mean,
+        "low": gain.low,
+        "high": gain.high,
+        "fit": stats.gains(group, split="train").mean(),
+        "published": published,
+        "verdict": stats.judged(group, published, profile) if comparable else "nothing to compare",
+    }
+
+
+def by_size(data: pd.DataFrame) -> Numbers:
+    """Gains of the smallest and the largest set with base augmentation, and the equal number of images."""
+    base = pick(data, augment="base")
+    sizes = sorted(base["images"].unique())
+    small = pick(base, images=sizes[0])
+    large = pick(base, images=sizes[-1])
+    dense = [at(pick(base, images=images), "dense")["accuracy"].mean() for images in sizes]
+    return {
+        "largest": sizes[-1],
+        "equal": stats.equal_size(sizes, dense, at(small, "ticket")["accuracy"].mean()),
+        "gain_large": stats.gains(large).mean(),
+        "gain_large_val": stats.gains(large, "chosen").mean(),
+        "gain_small_val": stats.gains(small, "chosen").mean(),
+    }
+
+
+def at_papers_width(wide: pd.DataFrame) -> Numbers:
+    """Accuracies and gain of those runs, if there are any, and the published accuracies."""
+    if wide.empty:
+        return {}
+    entry = scoreboard.published()[ROWS["one"]]
+    return {
+        "wide_n": wide["key"].nunique(),
+        "wide_dense": mean_percent(at(wide, "dense")),
+        "wide_ticket": mean_percent(at(wide, "ticket")),
+        "wide_gain": stats.interval(stats.gains(wide)).mean,
+        "wide_train_dense": mean_percent(at(wide, "dense", "train")),
+        "wide_train_ticket": mean_percent(at(wide, "ticket", "train")),
+        "paper_dense": entry["dense"],
+        "paper_ticket": entry["ticket"],
+    }
+
+
+def capacity_connectivity(data: pd.DataFrame, profile: str) -> Numbers:
+    """Ticket minus its controls at both sizes, in points, and what they say of capacity and connections."""
+    numbers: dict[str, Any] = {"profile": profile}
+    sizes = sorted(data["images"].unique())
+    for label, images in zip(("one", "two"), sizes, strict=True):
+        group = pick(data, images=images)
+        differences = stats.contrasts(group)
+        random = stats.interval(differences["random masks"])
+        capacity = stats.interval(differences["small dense - dense"])
+        of_size = {
+            "images": images,
+            "n": random.n,
+            **spread("random", random),
+            **spread("capacity", capacity),
+            "small": differences["small dense"].mean(),
+            "reinit": differences["reinitialised"].mean(),
+            "p": stats.sign_flip(differences["random masks"]),
+            "density": 100 * at(pick(group, arm="ticket"), "ticket")["density"].mean(),
+            "verdict_connections": stats.direction(random, 1),
+            "verdict_capacity": stats.direction(capacity, 1),
+        }
+        numbers |= {f"{name}_{label}": value for name, value in of_size.items()}
+    return plain(**numbers)
+
+
+def layers(records: list[Record], shares: pd.DataFrame, measures: inside.Measures, profile: str) -> Numbers:
+    """Densities of stem and last stage (%), what the nulls explain (%), overlaps of tickets over chance.
+
+    Args:
+        records: measured runs of the smaller size.
+        shares: overlaps of their tickets with other masks, from ``inside.overlaps``.
+        measures: key -> what was measured.
+        profile: scale of the runs.
+    """
+    index = measures[records[0].config.key]["round"]
+    densities = inside.part_densities(records).loc[index]
+    explained = inside.explained(records, measures)
+    across = shares[shares["masks"].str.endswith(" images")].set_index("seed")
+    tickets = across.loc[across["masks"].str.startswith("tickets"), "ratio"]
+    rewind = across.loc[across["masks"].str.startswith("rewind"), "ratio"]
+    primary = stats.interval(stats.difference(tickets, rewind))
+    return plain(
+        profile=profile,
+        n=primary.n,
+        density=100 * records[0].density[index],
+        stem=100 * densities["stem"],
+        stage4=100 * densities["stage 4"],
+        **spread("explained", stats.interval(explained["init"])),
+        **spread("rewind", stats.interval(explained["rewind"])),
+        shared=tickets.mean(),
+        early=rewind.mean(),
+        shared_low=primary.low,
+        shared_high=primary.high,
+    )
+
+
+def published_gain(row: str) -> float:
+    """Published points between ticket and dense."""
+    entry = scoreboard.published()[row]
+    return entry["ticket"] - entry["dense"]
+
+
+def mean_percent(rows: pd.DataFrame) -> float:
+    """Mean accuracy in percent; nan if there is none."""
+    return 100 * rows["accuracy"].mean()
+
+
+def spread(name: str, interval: stats.Interval) -> Numbers:
+    """A mean and the ends of its interval, by name."""
+    return {
+        name: interval.mean,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }
+
+
+def plain(**values: Any) -> Numbers:
+    """The values as Python numbers; a numpy scalar cannot be formatted by ``glue``."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""What stays on disk: records, tickets, checkpoints; one run, and many."""

@@ -1,0 +1,126 @@
+"""The state of a run on disk, so that a killed run goes on and ends with the same bits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lthnb.runs.files import Damaged, clean
+from lthnb.runs.ticket import TicketError, pack, read_packed, unpack, write_packed
+from lthnb.training.imp import Pass, Saved
+from lthnb.training.loop import History
+from lthnb.training.masks import Masks
+from lthnb.training.step import State
+
+
+class Checkpoints:
+    """The newest two checkpoints of a run; one at the first epoch end ``every`` seconds after the last."""
+
+    def __init__(self, folder: Path, key: str, fingerprint: dict[str, Any], every: float = 20.0) -> None:
+        self.folder = folder
+        self.key = key
+        self.fingerprint = fingerprint
+        self.every = every
+        self.exact = True  # False once the run went on under another fingerprint
+        self.began = time.monotonic()
+        self.last = self.began
+        self.before = 0.0  # seconds spent by earlier processes
+        self.seconds = 0.0  # spent on checkpoints
+
+    def paths(self) -> list[Path]:
+        """The checkpoints in the folder, newest first."""
+        return sorted(self.folder.glob("checkpoint-*.safetensors"), reverse=True)
+
+    def spent(self) -> float:
+        """Seconds of this process and of those that were killed."""
+        return self.before + time.monotonic() - self.began
+
+    def due(self) -> bool:
+        """Whether the last one is old enough."""
+        return time.monotonic() - self.last >= self.every
+
+    def save(self, current: Pass, notes: dict[str, Any]) -> None:
+        """Write the next checkpoint, then drop all but the newest two.
+
+        Args:
+            notes: what else the run has to know when it goes on; JSON.
+        """
+        began = time.monotonic()
+        history = current.history
+        progress = {
+            "round": current.index,
+            "epoch": current.epoch,
+            "losses": history.losses,
+            "correct": history.correct,
+            "seconds": history.seconds,
+            "spent": self.spent(),
+            **notes,
+        }
+        states = {
+            "model": current.model.state_dict(),
+            "momentum": current.step.momentum(),
+            "rewind": current.rewind,
+        }
+        older = self.paths()
+        number = int(older[0].stem.partition("-")[2]) + 1 if older else 0
+        about = {"key": self.key, "fingerprint": self.fingerprint, "exact": self.exact, "progress": progress}
+        path = self.folder / f"checkpoint-{number:06}.safetensors"
+        write_packed(path, pack(current.masks, states), about)
+        for old in older[1:]:
+            old.unlink()
+        self.last = time.monotonic()
+        self.seconds += self.last - began
+
+    def load(self, model: nn.Module) -> tuple[Saved, dict[str, Any]] | None:
+        """Read the newest whole checkpoint of this run, if there is one; say when a newer one is damaged.
+
+        Returns:
+            Where the run goes on, and the notes that it was saved with.
+        """
+        clean(self.folder)
+        for path in self.paths():
+            try:
+                packed, about = read_packed(path)
+                if about["key"] != self.key:
+                    raise TicketError(f"it belongs to run {about['key']}")
+                progress = about["progress"]
+                saved = _saved(progress, *unpack(packed, model))
+            except (Damaged, TicketError, KeyError) as error:
+                print(f"NOTE {path.name} is set aside, going on from the one before: {error}")
+                path.replace(path.with_suffix(".damaged"))
+                continue
+            self._compare(about)
+            return saved, progress
+        return None
+
+    def _compare(self, about: dict[str, Any]) -> None:
+        """Go on under another fingerprint, but say so; never on other images."""
+        self.exact = about["exact"]
+        self.before = about["progress"]["spent"]
+        before = about["fingerprint"]
+        if before["images"] != self.fingerprint["images"]:
+            raise Damaged(
+                f"{self.key} was begun on other images of the same name; clear it or bring those back"
+            )
+        for name in sorted(before.keys() | self.fingerprint.keys()):
+            was = before.get(name)
+            now = self.fingerprint.get(name)
+            if was != now:
+                self.exact = False
+                print(f"NOTE {name} was {was} and is {now}: the run goes on, its last bits will differ")
+
+    def clear(self) -> None:
+        """Remove the checkpoints of a run that is finished, and what a killed writer left."""
+        clean(self.folder)
+        for path in [*self.paths(), *self.folder.glob("*.damaged")]:
+            path.unlink()
+
+
+def _saved(progress: dict[str, Any], masks: Masks, states: dict[str, State]) -> Saved:
+    """The pass that a checkpoint holds."""
+    correct = {int(done): right for done, right in progress["correct"].items()}
+    history = History(progress["losses"], correct, progress["seconds"])
+    return Saved(progress["round"], progress["epoch"], history, masks, states)

@@ -1,0 +1,59 @@
+"""Which round of a run is the ticket: by the paper's own round, by val, or by the best test result."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lthnb.runs.record import Record
+
+# the paper's round by number of images, from the widths of its small dense networks
+PAPER_ROUND = {500: 15, 1000: 15, 5000: 4, 10_000: 2, 25_000: 1, 50_000: 2}
+
+
+def paper_round(images: int, density: list[float]) -> int:
+    """Round >= 1 whose density is nearest to the paper's at this number of images; 0 if none was run.
+
+    Its own round for a size follows from the widths of its small dense networks; for sizes between, the
+    nearest size.
+    """
+    nearest = min(PAPER_ROUND, key=lambda size: abs(math.log(size / images)))
+    aim = math.log(0.8 ** PAPER_ROUND[nearest])
+    later = [index for index in range(1, len(density)) if density[index] > 0]
+    return min(later, key=lambda index: abs(math.log(density[index]) - aim), default=0)
+
+
+def chosen_on_val(rows: list[dict[str, Any]]) -> int | None:
+    """Round >= 1 with most right answers on val, of equals the denser; None without val or prunings."""
+    candidates = [row for row in rows if row["round"] and row["total"]["val"]]
+    if not candidates:
+        return None
+    return max(candidates, key=lambda row: row["correct"]["val"])["round"]
+
+
+def best_on_test(rows: list[dict[str, Any]]) -> int:
+    """Round with most right answers on test: optimistic, kept beside the others because the paper used it."""
+    return max(rows, key=lambda row: row["correct"]["test"])["round"]
+
+
+def choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which round each rule takes; for val its size and the standard error of an accuracy measured on it."""
+    index = chosen_on_val(rows)
+    if index is None:
+        return {"val": None, "test": best_on_test(rows)}
+    row = next(row for row in rows if row["round"] == index)
+    total = row["total"]["val"]
+    accuracy = row["correct"]["val"] / total
+    error = math.sqrt(accuracy * (1 - accuracy) / total)
+    val = {"round": index, "images": total, "standard_error": round(error, 4)}
+    return {"val": val, "test": best_on_test(rows)}
+
+
+def ticket_round(record: Record) -> int:
+    """The paper's round for the size of a run that pruned; 0 for one that did not."""
+    return paper_round(record.config.data.images, record.density)
+
+
+def val_round(record: Record) -> int:
+    """The round chosen on val; 0 where nothing was pruned or there is no val."""
+    return (record.chosen["val"] or {}).get("round", 0)

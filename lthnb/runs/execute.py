@@ -1,0 +1,243 @@
+"""One run, from its configuration to its record: resumed, measured, its tickets kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lthnb.config import RunConfig, stream
+from lthnb.images.dataset import Source
+from lthnb.images.splits import Data, load
+from lthnb.runs import machine, record
+from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.choice import choices, chosen_on_val, paper_round
+from lthnb.runs.files import Damaged, lock, write
+from lthnb.runs.machine import Settings, device_errors
+from lthnb.runs.record import MissingRun, Record
+from lthnb.runs.ticket import Ticket, TicketError, ticket_masks, ticket_path
+from lthnb.training import imp
+from lthnb.training.imp import Pass, is_round
+from lthnb.training.masks import CONTROLS, Example, Masks, survivors
+from lthnb.training.networks import Architecture, prunable
+from lthnb.training.step import Diverged
+
+EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
+
+
+def execute(
+    config: RunConfig,
+    source: Source,
+    settings: Settings,
+    *,
+    every: float = EVERY,
+    again: bool = False,
+) -> Iterator[int]:
+    """Run iterative magnitude pruning, or go on where it was killed; yield the epochs done, of all trainings.
+
+    ``runs/KEY/`` holds the lock, the checkpoints while it runs, and a ticket of every round: that of round 0,
+    of the paper's round and of the one chosen on val with their weights, the others as masks alone.
+    ``runs/KEY.json`` is written last and makes the run finished.
+
+    Args:
+        every: seconds between checkpoints, at least.
+        again: make the tickets of a run that is on record once more, and leave its record alone.
+
+    Raises:
+        MissingRun: the run that this one requires is not on record (``sweep.carry_out`` makes it first).
+        RunBusy, DiskFull, OutOfMemory, DeviceLost, Diverged: the last checkpoint is whole, the same command
+            goes on.
+    """
+    machine.set_determinism()
+    folder = record.folders(settings.runs)[0] / config.key
+    with lock(folder):
+        for left in folder.parent.glob(f".{config.key}.json.*"):
+            left.unlink(missing_ok=True)
+        execution = Execution.prepare(config, source, settings, folder, every)
+        on_record = folder.with_suffix(".json").exists()  # by another process, or it was killed right after
+        if on_record and not again:
+            execution.tidy(record.read(folder.with_suffix(".json")).rounds)
+            return
+        (folder / "diverged.json").unlink(missing_ok=True)
+        try:
+            with device_errors(config, execution.device):
+                yield from execution.epochs()
+                execution.finish()
+        except Diverged as error:
+            write(folder / "diverged.json", json.dumps({"message": str(error)}).encode())
+            raise
+
+
+@dataclass
+class Execution:
+    """What the steps of one run share."""
+
+    config: RunConfig
+    source: Source
+    data: Data
+    folder: Path
+    device: str
+    precision: str
+    architecture: Architecture
+    checkpoints: Checkpoints
+    required: Record | None  # of the run that this one requires
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of the rounds that are complete
+    captured: bool = False  # whether its steps were replays of a CUDA graph
+
+    @classmethod
+    def prepare(
+        cls, config: RunConfig, source: Source, settings: Settings, folder: Path, every: float
+    ) -> Execution:
+        """Draw the images and find what is required."""
+        device = settings.chosen_device
+        precision = settings.chosen_precision
+        mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
+        data = load(source, config.data, config.seed, device)
+        return cls(
+            config=config,
+            source=source,
+            data=data,
+            folder=folder,
+            device=device,
+            precision=precision,
+            architecture=imp.architecture_of(config, data),
+            checkpoints=Checkpoints(folder, config.key, mark, every),
+            required=required_record(config, settings.runs),
+        )
+
+    def epochs(self) -> Iterator[int]:
+        """Train what is left; keep a row and a ticket of every round, and a checkpoint now and then."""
+        model = self.architecture.empty()
+        saved = None
+        if loaded := self.checkpoints.load(model):
+            saved, notes = loaded
+            self.rows = notes["rows"]
+            print(f"seed {self.config.seed}: going on in round {saved.index} after epoch {saved.epoch}")
+        settings = {"precision": self.precision, "masks_of": self.masks_of()}
+        for current in imp.passes(self.config, self.data, saved=saved, **settings):
+            if self.checkpoints.due():
+                notes = {"rows": self.rows, "config": dataclasses.asdict(self.config)}
+                self.checkpoints.save(current, notes)
+            if current.complete and is_round(self.config, current.index):
+                self.captured = current.step.captured
+                self.rows.append(self.row(current))
+                self.keep_ticket(current)
+            yield imp.epochs_done(self.config, current.index, current.epoch)
+
+    def finish(self) -> None:
+        """Choose a round and write the record, unless there is one."""
+        sizes = {name: weight.numel() for name, weight in prunable(self.architecture.empty()).items()}
+        made = machine.made_by(
+            self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact
+        ) | {"step": "captured" if self.captured else "eager"}
+        finished = Record(self.config, self.about_data(), sizes, self.rows, choices(self.rows), made)
+        if not self.folder.with_suffix(".json").exists():
+            record.save(finished, str(self.folder.parent))
+        self.tidy(self.rows)
+
+    def tidy(self, rows: list[dict[str, Any]]) -> None:
+        """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
+        self.checkpoints.clear()
+        for path in self.folder.glob("round-*.safetensors"):
+            try:
+                ticket = Ticket.load(path)
+            except (Damaged, TicketError):
+                path.unlink()
+                continue
+            if ticket.states and ticket.about["round"] not in self.wanted(rows):
+                dataclasses.replace(ticket, states={}).save(path)
+
+    def masks_of(self) -> Callable[[int], Masks] | None:
+        """The masks of a control by round, from what its ticket's run kept; None for other runs."""
+        if self.config.prune.control == "none":
+            return None
+        control = CONTROLS[self.config.prune.control]
+        model = self.architecture.empty()
+        layers = list(self.required.prunable)
+        kept = {row["round"]: dict(zip(layers, row["kept"], strict=True)) for row in self.required.rounds}
+        folder = self.folder.with_name(self.required.config.key)
+
+        def masks(index: int) -> Masks:
+            example = Example(kept[index], lambda: ticket_masks(folder, index))
+            generator = stream(self.config.seed, f"{self.config.prune.control} masks")
+            return control.masks(model, example, generator)
+
+        return masks
+
+    def row(self, current: Pass) -> dict[str, Any]:
+        """What the record tells of a round; of a refit, val as its choosing run counted it."""
+        history = current.history
+        losses = [float(f"{loss:.3g}") for loss in history.losses]
+        evaluated = [{"epochs": done, **right} for done, right in history.correct.items()]
+        row = {
+            "round": current.index,
+            "kept": list(survivors(current.masks).values()),
+            "correct": dict(history.correct[max(history.correct)]),
+            "total": {name: len(split) for name, split in self.data.splits.items()},
+            "loss": losses[-1],
+            "seconds": {name: round(value, 2) for name, value in history.seconds.items()},
+            "curve": {"loss": losses, "correct": evaluated},
+        }
+        if self.config.data.split == "refit":
+            chosen = self.required.rounds[current.index]
+            row["correct"]["val"] = chosen["correct"]["val"]
+            row["total"]["val"] = chosen["total"]["val"]
+        return row
+
+    def wanted(self, rows: list[dict[str, Any]]) -> set[int | None]:
+        """Rounds whose tickets keep their weights."""
+        prune = self.config.prune
+        density = [(1 - prune.rate) ** index for index in range(prune.rounds + 1)]
+        choosing = self.required.rounds if self.config.data.split == "refit" else rows
+        return {0, paper_round(self.config.data.images, density), chosen_on_val(choosing)}
+
+    def keep_ticket(self, current: Pass) -> None:
+        """Keep the masks; of round 0, the paper's round and the best round on val so far the weights too."""
+        states = {"rewind": current.rewind, "trained": current.model.state_dict()}
+        if current.index not in self.wanted(self.rows):
+            if self.config.prune.control != "none":
+                return  # its masks can be drawn again
+            states = {}
+        about = {
+            "key": self.config.key,
+            "round": current.index,
+            "data": self.source.info.name,
+            "mean": self.data.mean.flatten().tolist(),
+            "std": self.data.std.flatten().tolist(),
+        }
+        held = {name: state for name, state in states.items() if state}
+        Ticket(self.architecture, current.masks, held, about).save(ticket_path(self.folder, current.index))
+
+    def about_data(self) -> dict[str, Any]:
+        """What the record tells of its images."""
+        counts = {
+            name: split.labels.bincount(minlength=len(self.data.classes)).tolist()
+            for name, split in self.data.splits.items()
+        }
+        return {
+            **dataclasses.asdict(self.source.info),
+            "classes": list(self.data.classes),
+            "note": self.source.note,
+            "counts": counts,
+            "mean": [round(value, 5) for value in self.data.mean.flatten().tolist()],
+            "std": [round(value, 5) for value in self.data.std.flatten().tolist()],
+        }
+
+
+def required_record(config: RunConfig, runs: str) -> Record | None:
+    """The record of the run that this one requires, in the folder or among the published ones.
+
+    Raises:
+        MissingRun: it is in neither.
+    """
+    if config.requires is None:
+        return None
+    for folder in [*record.folders(runs), *record.folders()]:
+        path = folder / f"{config.requires.key}.json"
+        if path.exists():
+            return record.read(path)
+    raise MissingRun(f"{config.slug} needs {config.requires.slug} ({config.requires.key}.json) on record")

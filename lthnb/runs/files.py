@@ -1,0 +1,185 @@
+"""The one way to write, seal, check and lock a file of ours.
+
+A sealed file carries the SHA-256 of all its other bytes as ``"seal":"<64 hex digits>"``: in the JSON of a
+record, in the header of a safetensors file. So it can be copied alone, and nothing is parsed before its hash
+agrees.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lthnb.rules import UserError
+
+UNSEALED = "0" * 64  # what a writer puts where the seal will stand
+SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
+
+
+class Damaged(UserError, ValueError):
+    """A file is not what was written; the message names it and what was expected and found."""
+
+
+class DiskFull(UserError, OSError):
+    """No room for a file; what was on disk before is whole."""
+
+
+class RunBusy(UserError, BlockingIOError):
+    """Another process runs the same run."""
+
+
+class NotWritable(UserError, OSError):
+    """A folder of runs cannot be made or written to."""
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path``; a reader, or a crash at any point, meets the old file or the new one.
+
+    Raises:
+        DiskFull: names the file, its size and the room that is left; no temporary file stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _told(path, error, len(content)) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _told(path: Path, error: OSError, size: int = 0) -> UserError:
+    """The error of a failed write in words that say what to do."""
+    if error.errno not in FULL:
+        return NotWritable(f"cannot write {path}: {error.strerror or error}; pass another folder as runs")
+    room = shutil.disk_usage(next(place for place in path.parents if place.exists())).free
+    return DiskFull(
+        f"no room for {path} ({size:,} bytes, {room:,} free); make room and run the same command again, "
+        "it goes on from the last checkpoint"
+    )
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename last; only where folders can be opened, as on Linux and macOS."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def seal(content: bytes) -> bytes:
+    """Fill in the seal of a file that says ``"seal":"000..."`` once."""
+    match = SEAL.search(content)
+    if match is None or match[1] != UNSEALED.encode():
+        raise ValueError("content has no open seal")
+    return content[: match.start(1)] + hashlib.sha256(content).hexdigest().encode() + content[match.end(1) :]
+
+
+def sealed_json(schema: int, document: dict[str, Any]) -> bytes:
+    """A document as one line of sealed JSON; NaN and infinity are refused."""
+    opened = {"schema": schema, "seal": UNSEALED, **document}
+    return seal((json.dumps(opened, separators=(",", ":"), allow_nan=False) + "\n").encode())
+
+
+def read(path: Path) -> bytes:
+    """Return a sealed file's bytes; raise ``Damaged`` unless they are those that were sealed."""
+    content = path.read_bytes()
+    match = SEAL.search(content)
+    if match is None:
+        raise Damaged(f"{path.name} is damaged: it has no seal")
+    opened = content[: match.start(1)] + UNSEALED.encode() + content[match.end(1) :]
+    expected, found = match[1].decode(), hashlib.sha256(opened).hexdigest()
+    if found != expected:
+        raise Damaged(f"{path.name} is damaged: SHA-256 {expected[:16]} expected, {found[:16]} found")
+    return content
+
+
+def clean(folder: Path) -> None:
+    """Remove what killed writers left behind; only for the holder of the folder's lock."""
+    for left in folder.glob(".*.????????"):
+        left.unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a run's folder, by its holder; somebody who waits for its lock meets none or a new one."""
+    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+@contextmanager
+def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
+    """Hold a run's folder for this process; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunBusy: another process holds it for ``wait`` seconds (a killed papermill's kernel lives on for 3).
+        NotWritable: the folder cannot be made.
+    """
+    held = _acquired(folder, wait)
+    holder = folder / "holder"
+    try:
+        with suppress(OSError):
+            holder.write_text(str(os.getpid()))
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        held.release()
+
+
+def _acquired(folder: Path, wait: float) -> FileLock:
+    until = time.monotonic() + wait
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = FileLock(folder / "lock")
+            held.acquire(timeout=max(0, until - time.monotonic()), poll_interval=0.1)
+            return held
+        except Timeout as error:
+            raise RunBusy(f"{folder.name} is run by {_holder(folder)}; wait for it or stop it") from error
+        except OSError as error:
+            removed = (
+                isinstance(error, FileNotFoundError) and not folder.exists()
+            )  # in between, by its holder
+            if not removed or time.monotonic() > until:
+                raise _told(folder / "lock", error) from error
+
+
+def _holder(folder: Path) -> str:
+    with suppress(OSError):
+        return f"process {(folder / 'holder').read_text()}"
+    return "another process"
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process holds a run's folder now."""
+    path = folder / "lock"
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True

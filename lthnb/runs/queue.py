@@ -1,0 +1,143 @@
+"""Runs that are to be made: what each needs, in which order they are begun, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lthnb.config import ROOT, RunConfig
+from lthnb.runs import record
+from lthnb.runs.machine import Settings
+from lthnb.runs.record import MissingRun
+from lthnb.runs.ticket import ticket_path
+from lthnb.training.imp import epoch_spans, epochs
+from lthnb.training.masks import CONTROLS
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to be made, and what a worker needs to make it; it can be sent to another machine."""
+
+    config: RunConfig
+    dataset: str  # how the images are opened
+    settings: Settings
+    seconds: float = 0.0  # that it may take
+    again: bool = False  # its record is there, its tickets are not
+
+    @property
+    def key(self) -> str:
+        """The key of its run."""
+        return self.config.key
+
+    def after(self) -> str:
+        """The key of the run that has to be made before; empty if there is none."""
+        return self.config.requires.key if self.config.requires else ""
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened to a job: ``epoch``, ``finished``, ``failed``, or ``late``: too long for the time."""
+
+    job: Job
+    what: str
+    epochs: int = 0  # done so far
+    seconds: float = 0.0  # taken
+    error: BaseException | None = None  # why it failed
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in a sentence."""
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+def is_on_record(config: RunConfig, runs: str = "") -> bool:
+    """Whether a run was ever made, here or among the published records."""
+    folders = [*record.folders(runs), ROOT / "book" / "runs"]
+    return any((folder / f"{config.key}.json").exists() for folder in folders)
+
+
+def missing(jobs: list[Job]) -> list[Job]:
+    """The jobs that are not on record, each after the run it requires, if that is not there either."""
+    ordered: dict[str, Job] = {}
+    for job in jobs:
+        if is_on_record(job.config, job.settings.runs):
+            continue
+        for needed in _required(job):
+            ordered.setdefault(needed.key, needed)
+        ordered.setdefault(job.key, job)
+    return list(ordered.values())
+
+
+def _required(job: Job) -> list[Job]:
+    """The job of the run that another requires, if its record is missing or tickets that masks come from."""
+    parent = job.config.requires
+    if parent is None:
+        return []
+    share = epochs(parent) / epochs(job.config)
+    before = Job(parent, job.dataset, job.settings, job.seconds * share)
+    if not is_on_record(parent, job.settings.runs):
+        return [before]
+    control = CONTROLS.get(job.config.prune.control)
+    folder = record.folders(job.settings.runs)[0] / parent.key
+    rounds = epoch_spans(job.config)
+    if control and control.new_weights and not all(ticket_path(folder, index).exists() for index in rounds):
+        return [Job(parent, job.dataset, job.settings, before.seconds, again=True)]
+    return []
+
+
+@dataclass
+class Queue:
+    """Jobs in their order: which may be begun next, and what became of the others."""
+
+    waiting: list[Job]
+    minutes: float = float("inf")
+    running: dict[str, Job] = field(default_factory=dict)
+    failed: dict[str, BaseException] = field(default_factory=dict)  # key -> why
+    finished: int = 0
+    began: float = field(default_factory=time.monotonic)
+    spent: float = 0.0  # seconds taken by the jobs that ended
+    guessed: float = 0.0  # seconds that those were thought to take
+
+    @property
+    def pace(self) -> float:
+        """Seconds taken over seconds guessed, of the jobs that ended."""
+        return self.spent / self.guessed if self.guessed else 1.0
+
+    def begin(self) -> Job | None:
+        """Take the first job that can end in time and whose required run is neither waiting nor running."""
+        left = 60 * self.minutes - (time.monotonic() - self.began)
+        ahead = {job.key for job in self.waiting} | self.running.keys()
+        for job in self.waiting:
+            if job.after() not in ahead and job.seconds * self.pace <= left:
+                self.waiting.remove(job)
+                self.running[job.key] = job
+                return job
+        return None
+
+    def finish(self, job: Job, seconds: float) -> News:
+        """Take in that a job ended."""
+        del self.running[job.key]
+        self.finished += 1
+        self.spent += seconds
+        self.guessed += job.seconds
+        return News(job, "finished", epochs(job.config), seconds)
+
+    def fail(self, job: Job, error: BaseException) -> Iterator[News]:
+        """Take in that a job failed, and with it those that require its run."""
+        self.running.pop(job.key, None)
+        self.failed[job.key] = error
+        yield News(job, "failed", error=error)
+        for other in [other for other in self.waiting if other.after() == job.key]:
+            self.waiting.remove(other)
+            yield from self.fail(other, MissingRun(f"it needs {job.config.slug}, which failed"))
+
+    def late(self) -> Iterator[News]:
+        """What is left at the end: jobs too long for the time."""
+        for job in self.waiting:
+            yield News(job, "late")
+
+    def seconds_left(self, workers: int) -> float:
+        """Seconds until all is done, about, on so many workers."""
+        jobs = [*self.waiting, *self.running.values()]
+        return sum(job.seconds for job in jobs) * self.pace / max(1, workers)

@@ -1,0 +1,183 @@
+"""Many runs, by Dask on this machine or a cluster, or one by one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from lthnb.config import RunConfig, UserError
+from lthnb.images.sources import by_record, open_source
+from lthnb.runs import record
+from lthnb.runs.execute import execute
+from lthnb.runs.machine import Settings
+from lthnb.runs.queue import Job, News, Queue, missing
+from lthnb.runs.record import Record
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+DEATHS = 2  # workers that one run may take with it before it is given up
+EPOCHS = "lthnb epochs"  # the topic of Dask events by which workers tell how far they are
+remembered_source = functools.lru_cache(maxsize=1)(open_source)  # a worker keeps the images of the last set
+
+
+Work = Callable[[Job], Iterator[int]]
+
+
+def work(job: Job) -> Iterator[int]:
+    """Make one run, or go on with it; yield the epochs done."""
+    source = remembered_source(job.dataset, job.settings.data_root)
+    yield from execute(job.config, source, job.settings, again=job.again)
+
+
+def one_by_one(queue: Queue, work: Work = work) -> Iterator[News]:
+    """Make the jobs of a queue in this process."""
+    while job := queue.begin():
+        began = time.monotonic()
+        try:
+            for done in work(job):
+                yield News(job, "epoch", done)
+        except Exception as error:  # one run that fails is told and stops no other
+            yield from queue.fail(job, error)
+        else:
+            yield queue.finish(job, time.monotonic() - began)
+    yield from queue.late()
+
+
+def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
+    """Make the jobs of a queue on the workers of a Dask cluster, one a thread; a cluster may grow.
+
+    Dask begins a job anew whose worker died, and gives it up when it took too many with it.
+    """
+    from distributed import wait
+
+    at_work: dict[Future, Job] = {}
+    told = 0  # events that were read
+    while True:
+        while len(at_work) < sum(client.nthreads().values()) and (job := queue.begin()):
+            at_work[client.submit(work_there, work, job, pure=False)] = job
+        if not at_work:
+            break
+        with suppress(TimeoutError):  # nothing ended in this second; epochs may have
+            wait(list(at_work), timeout=1, return_when="FIRST_COMPLETED")
+        events = client.get_events(EPOCHS) or ()
+        for _, (key, done) in events[told:]:
+            if key in queue.running:
+                yield News(queue.running[key], "epoch", done)
+        told = len(events)
+        for future in [future for future in at_work if future.done()]:
+            job = at_work.pop(future)
+            error = future.exception()
+            if error is None:
+                yield queue.finish(job, future.result())
+            else:
+                yield from queue.fail(job, error)
+    yield from queue.late()
+
+
+def work_there(work: Work, job: Job) -> float:
+    """What a worker does with a job; return its seconds, the opening of its images aside."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    gpus = os.environ.get("LTHNB_GPUS", "").split(",")
+    if len(gpus) > 1:  # workers of this machine take its GPUs in turn
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
+    remembered_source(job.dataset, job.settings.data_root)
+    began = time.monotonic()
+    for done in work(job):
+        worker.log_event(EPOCHS, (job.key, done))
+    return time.monotonic() - began
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[Client]:
+    """A Dask cluster of one-thread processes on this machine, which end when this process does, however."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    quiet = {
+        "distributed.scheduler.allowed-failures": DEATHS,
+        "distributed.worker.daemon": True,
+        "distributed.admin.event-loop": "asyncio",
+        "logging.distributed": "critical",
+    }
+    environment = {"OMP_NUM_THREADS": "1", "LTHNB_GPUS": gpus}
+    with (
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address=None,
+            env=environment,
+            silence_logs="CRITICAL",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def cluster_at(address: str) -> Iterator[Client]:
+    """A Dask cluster that runs elsewhere, once it has a worker.
+
+    Raises:
+        UserError: Dask is not installed, or nothing answers at the address.
+    """
+    try:
+        from distributed import Client
+
+        client = Client(address, timeout=5)
+    except ImportError as error:
+        raise UserError("--scheduler needs Dask: pip install distributed") from error
+    except OSError as error:
+        raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        client.wait_for_workers(1)
+        yield client
+
+
+def carry_out(queue: Queue, workers: int = 1, scheduler: str = "") -> Iterator[News]:
+    """Make the jobs of a queue: on a cluster, on so many processes here, or one by one without Dask."""
+    if scheduler:
+        with cluster_at(scheduler) as client:
+            yield from on_dask(queue, client)
+    elif workers > 1 and len(queue.waiting) > 1 and find_spec("distributed"):
+        with local_cluster(min(workers, len(queue.waiting))) as client:
+            yield from on_dask(queue, client)
+    else:
+        yield from one_by_one(queue)
+
+
+def absolute(runs: str) -> str:
+    """A folder of records by its full path, since workers may start elsewhere; the default stays empty."""
+    return str(Path(runs).expanduser().resolve()) if runs else ""
+
+
+def run(config: RunConfig, dataset: str = "", settings: Settings | None = None) -> Record:
+    """Make one run and what it requires, in this process, unless they are on record; return its record.
+
+    Args:
+        dataset: how the images are opened, ``folder:PATH`` for example; empty: as its name says.
+        settings: where records and images lie, device and precision; the usual ones if not given.
+
+    Raises:
+        UserError: a run failed; says why, and the same call goes on where it was.
+    """
+    settings = settings or Settings()
+    dataset = dataset or by_record(config.data.name, settings.data_root)
+    for news in one_by_one(Queue(missing([Job(config, dataset, settings)]))):
+        if news.error:
+            raise news.error
+    return record.load(config, settings.runs)

@@ -1,0 +1,82 @@
+"""Shipped tickets, evaluated again: what a file holds is what its record says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lthnb.config import DataMissing, UserError
+from lthnb.images.sources import by_record, open_source
+from lthnb.images.splits import load
+from lthnb.runs import machine, record
+from lthnb.runs.machine import Settings
+from lthnb.runs.record import Record
+from lthnb.runs.ticket import Ticket
+from lthnb.training.loop import correct
+from lthnb.training.masks import survivors
+
+ALLOWED = 0.0005  # of the test images, on another device or another version of torch
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether a ticket is what its record says, and the sentence that tells so."""
+
+    holds: bool
+    line: str
+
+
+def check(path: Path, settings: Settings) -> Result:
+    """Count the test images that a ticket's trained weights classify rightly, and compare with its record.
+
+    On the machine that made it the counts are equal; elsewhere they lie within 0.05 points. Also compared:
+    the weights kept in each layer, and the hash of the images.
+    """
+    try:
+        ticket = Ticket.load(path)
+        made = record_of(ticket)
+        row = row_of(made, ticket)
+        if row is None:
+            return Result(False, f"{path.name}: the record {ticket.about['key']} is not here")
+        if list(survivors(ticket.masks).values()) != row["kept"]:
+            return Result(False, f"{path.name}: its masks keep other numbers of weights than the record says")
+        source = open_source(by_record(made.data["name"], settings.data_root), settings.data_root)
+        if source.info.sha256 != made.data["sha256"]:
+            other = f"{source.info.name} is not what it was made on, {made.data['name']}"
+            return Result(False, f"{path.name}: {other}")
+        machine.set_determinism()
+        device = settings.chosen_device
+        data = load(source, made.config.data, made.config.seed, device)
+    except DataMissing as error:
+        return Result(True, f"{path.name}: whole, not evaluated, since {error}")
+    except (UserError, OSError) as error:
+        return Result(False, f"{path.name}: {error}")
+    counted = correct(ticket.model().to(device), data, data.test)
+    recorded = row["correct"]["test"]
+    same = made_here(made, device)
+    holds = abs(counted - recorded) <= (0 if same else ALLOWED * len(data.test))
+    told = f"{counted:,} of {len(data.test):,} test images right, {recorded:,} on record"
+    where = "the same machine" if same else f"made on {made.made['device']}"
+    return Result(holds, f"{path.name}: {'holds' if holds else 'DIFFERS'}, {told} ({where})")
+
+
+def record_of(ticket: Ticket) -> Record | None:
+    """The record of a ticket's run, if it is here."""
+    for folder in record.folders():
+        path = folder / f"{ticket.about['key']}.json"
+        if path.exists():
+            return record.read(path)
+    return None
+
+
+def row_of(made: Record | None, ticket: Ticket) -> dict | None:
+    """The row of a ticket's round in its record, if there is one."""
+    rows = made.rounds if made else []
+    return next((row for row in rows if row["round"] == ticket.about["round"]), None)
+
+
+def made_here(made: Record, device: str) -> bool:
+    """Whether a record was made on a machine like this, with the same torch."""
+    here = machine.fingerprint(device, "fp32")
+    same_torch = made.made["versions"]["torch"] == here["versions"]["torch"]
+    return made.made["device"] == here["device"] and same_torch

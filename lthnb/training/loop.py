@@ -1,0 +1,139 @@
+"""The one training loop, and the one way to count correct answers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from lthnb.config import TrainConfig, stream
+from lthnb.images.splits import Data, Split
+from lthnb.training.augment import augment
+from lthnb.training.step import Diverged, State, Step, graphed
+
+AT_ONCE = {"cpu": 4000, "cuda": 50_000}  # images of up to 32 pixels augmented in one call; fewer larger ones
+
+
+@dataclass
+class History:
+    """What a training leaves behind, beside the weights in the model."""
+
+    losses: list[float] = field(default_factory=list)  # mean training loss of each epoch
+    correct: dict[int, dict[str, int]] = field(default_factory=dict)  # epochs done -> right answers per split
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+
+
+def cosine(config: TrainConfig, epoch: int) -> float:
+    """Learning rate of an epoch, from ``lr`` to 0 after ``epochs``. Source: Loshchilov & Hutter (2017)."""
+    return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+
+
+def order(number: int, batch_size: int, generator: torch.Generator, device: str = "cpu") -> list[Tensor]:
+    """Cut a random order of ``number`` images into batches; a last batch of one joins the one before it."""
+    batches = list(torch.randperm(number, generator=generator).to(device).split(batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def make_step(model: nn.Module, data: Data, config: TrainConfig, precision: str = "fp32") -> Step:
+    """The step of a model on its device, captured where that is possible."""
+    return Step(model, data, config, precision, graphed if data.train.labels.is_cuda else None)
+
+
+def train(
+    step: Step,
+    config: TrainConfig,
+    history: History,
+    *,
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+) -> Iterator[int]:
+    """Train the model of a step in place, which ``step.begin`` has made ready; yield the epochs done.
+
+    Args:
+        history: what is known of the epochs before ``start``; this training adds to it.
+        seed: of augmentation and order, which are those of an epoch's number whoever trains.
+        start: epochs already done; learning rate, order and augmentation go on from there.
+        stop: epochs done at the end; ``config.epochs`` if not given.
+
+    Raises:
+        Diverged: loss, gradient or weights are not finite.
+    """
+    stop = config.epochs if stop is None else stop
+    ahead: dict[int, Tensor] = {}  # augmented images of the next epochs
+    for epoch in range(start, stop):
+        began = time.perf_counter()
+        ahead = ahead or _augmented(step.data, config, seed, range(epoch, stop))
+        history.losses.append(_epoch(step, ahead.pop(epoch), config, seed, epoch))
+        trained = time.perf_counter()
+        if epoch == stop - 1:
+            history.correct[epoch + 1] = evaluate(step.model, step.data)
+        elif epoch >= stop - config.evaluate_last:
+            history.correct[epoch + 1] = _glance(step)
+        history.seconds["train"] += trained - began
+        history.seconds["evaluate"] += time.perf_counter() - trained
+        yield epoch + 1
+
+
+def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
+    """Augmented images of the next epochs, as many as make a call worth its overhead."""
+    images = data.train.images
+    larger = max(1, (images.shape[-1] / 32) ** 2)
+    number = int(AT_ONCE[images.device.type] / larger / len(images))
+    epochs = epochs[: max(1, number)]
+    generators = [stream(seed, "augment", epoch) for epoch in epochs]
+    augmented = augment(images, config.augment, generators, config.cutout)
+    return dict(zip(epochs, augmented, strict=True))
+
+
+def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: int) -> float:
+    """Train on every image once; return the mean loss. A GPU is waited for at the end only."""
+    step.epoch(cosine(config, epoch))
+    step.model.train()
+    labels = step.data.train.labels
+    number = 0
+    try:
+        for batch in order(len(images), config.batch_size, stream(seed, "order", epoch), labels.device):
+            step(images[batch], labels[batch])
+            number += 1
+        return step.finished(len(images))
+    except Diverged as error:
+        raise Diverged(f"epoch {epoch}, step {number}: {error}") from error
+
+
+def copy(model: nn.Module) -> State:
+    """Return the state of a model, BatchNorm included, as tensors of its own."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, data: Data, images: Tensor) -> Tensor:
+    """Return fp32 logits (N, classes) of (N, C, H, W) uint8 images, BatchNorm by its running statistics."""
+    model.eval()
+    size = 2000 if images.is_cuda else 100  # a CPU is fastest where a batch fits its cache
+    return torch.cat([model(data.normalise(batch)) for batch in images.split(size)])
+
+
+def evaluate(model: nn.Module, data: Data) -> dict[str, int]:
+    """Count the right answers on every split."""
+    return {name: correct(model, data, split) for name, split in data.splits.items()}
+
+
+def _glance(step: Step) -> dict[str, int]:
+    """Test alone, in the precision of the training: for the best epoch, never for a choice."""
+    with torch.autocast(step.device.type, torch.bfloat16, enabled=step.precision == "bf16"):
+        return {"test": correct(step.model, step.data, step.data.test)}
+
+
+def correct(model: nn.Module, data: Data, split: Split) -> int:
+    """Count the images of a split that are classified rightly; an empty split has none."""
+    if not len(split):
+        return 0
+    guesses = predict(model, data, split.images).argmax(1)
+    return int((guesses == split.labels).sum())

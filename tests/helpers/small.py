@@ -1,0 +1,70 @@
+"""The one small run of all tests, and the one way to make it."""
+
+import os
+from pathlib import Path
+
+from lthnb.config import ROOT, RunConfig
+from lthnb.images.dataset import Source
+from lthnb.runs import record
+from lthnb.runs.execute import execute
+from lthnb.runs.machine import Settings
+from lthnb.runs.record import Record
+from lthnb.training.masks import Masks
+from lthnb.training.networks import Architecture
+
+SMALL = RunConfig.of(
+    name="glyphs",
+    images=60,
+    side=16,
+    val_limit=50,
+    test_limit=50,
+    model="resnet10",
+    width=2,
+    epochs=4,
+    batch_size=20,
+    rounds=3,
+    rate=0.4,
+    rewind_epoch=2,
+)
+TINY = SMALL.replace(epochs=2, rounds=1, rewind_epoch=1)
+WIDER = SMALL.replace(width=4)  # where a test looks at weights
+DIGITS = tuple("0123456789")
+
+
+def architecture(config: RunConfig = WIDER, channels: int = 3) -> Architecture:
+    """What the network of a run on glyphs is built from."""
+    return Architecture(config.network, channels, config.data.side or 32, DIGITS)
+
+
+def on_cpu(runs: Path | str, precision: str = "fp32") -> Settings:
+    """Records in a folder of the test, equal bits wherever it runs."""
+    return Settings(runs=str(runs), device="cpu", precision=precision)
+
+
+def make(
+    config: RunConfig,
+    source: Source,
+    runs: Path | str,
+    *,
+    precision: str = "fp32",
+    every: float = 1000,
+    again: bool = False,
+) -> Record:
+    """Make a run, after the one it requires unless that is on record, or go on with it."""
+    required = config.requires
+    if required and not (Path(runs) / f"{required.key}.json").exists():
+        make(required, source, runs, precision=precision, every=every)
+    for _ in execute(config, source, on_cpu(runs, precision), every=every, again=again):
+        pass
+    return record.load(config, str(runs))
+
+
+def environment(**values: str) -> dict[str, str]:
+    """What a process of a test starts with: this repository, one thread, no download."""
+    path = os.pathsep.join(str(folder) for folder in (ROOT, ROOT / "tests"))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "LTHNB_OFFLINE": "1", **values}
+
+
+def density(masks: Masks) -> float:
+    """Fraction of the prunable weights that survive."""
+    return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())

@@ -1,0 +1,136 @@
+"""How fast this machine is, each figure beside the plain way of doing the same in the same run."""
+
+import dataclasses
+import random
+import resource
+import tempfile
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from lthnb.images import glyphs
+from lthnb.training import augment, masks
+from lthnb.training import loop as inner
+from lthnb.runs.checkpoint import Checkpoints
+from lthnb.config import PROFILES, RunConfig, TrainConfig, stream
+from lthnb.runs.costs import settle
+from lthnb.images.splits import load
+from lthnb.training.networks import build
+from lthnb.training.step import Step, graphed
+from lthnb.training.loop import copy, evaluate, predict
+
+Row = dict[str, Any]
+
+
+def measure(images: int = 2000) -> Iterator[Row]:
+    """Time augmentation, training, evaluation and checkpoints on one thread; on CUDA the paper's step too.
+
+    Yields rows {what, value, plain, ratio}: ``plain`` is the same work by Pillow or a loader and a plain loop
+    (``reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
+    """
+    settle()
+    yield from _augmentation(glyphs.glyphs().read("train", torch.arange(images), 32).contiguous())
+    yield from _training(RunConfig.of(name="glyphs", **PROFILES["demo"]).replace(test_limit=2000))
+    if torch.cuda.is_available():
+        yield from _paper_step()
+    yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def seconds(action: Callable[..., object], *given: object) -> float:
+    """CPU seconds of ``action(*given)``, the best of four: the first warms up."""
+    return min(timeit.repeat(lambda: action(*given), timer=time.process_time, repeat=4, number=1))
+
+
+def _row(what: str, value: float, plain: float | None = None) -> Row:
+    return {"what": what, "value": value, "plain": plain, "ratio": plain and value / plain}
+
+
+def _augmentation(images: torch.Tensor) -> Iterator[Row]:
+    from helpers import pillow
+
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy().copy()) for image in images[:400]]
+    draw, draws = random.Random(0), augment.Draws([stream(0, "bench")], len(images))
+    random_pair = ("random augmentation", augment.random_operations, pillow.random_chain)
+    for name, ours, theirs in (random_pair, ("AutoAugment", augment.auto_policy, pillow.policy_chain)):
+        fast = seconds(ours, images, draws)
+        slow = seconds(lambda theirs=theirs: [theirs(picture, draw) for picture in pictures])
+        yield _row(f"{name}, 32 px images/s, beside Pillow", len(images) / fast, len(pictures) / slow)
+
+
+def _training(run: RunConfig) -> Iterator[Row]:
+    from helpers import pillow
+    from helpers import reference
+
+    data, draw = load(glyphs.glyphs(), run.data, 0), random.Random(0)
+    model, plain = build(run.network, 0, side=16), reference.hooked(build(run.network, 0, side=16))
+    number, plainly = len(data.train), torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=5e-4)
+    for policy, chain in (("base", None), ("rand", lambda image: pillow.random_chain(image, draw))):
+        batches = reference.loader(data.train, data, run.train.batch_size, True, chain)
+        slow = seconds(reference.epoch, plain, plainly, batches)
+        config = dataclasses.replace(run.train, augment=policy)
+        for kind in ("fp32", "bf16"):
+            fast = seconds(_epochs, Step(model, data, config, kind), config) / 8
+            yield _row(f"demo epoch, {policy}, {kind}, images/s", number / fast, number / slow)
+    batches = reference.loader(data.test, data, 100, False)
+    slow = len(data.test) / seconds(reference.evaluate, plain, batches)
+    yield _row("evaluation, images/s", 3500 / seconds(evaluate, model, data), slow)
+    with tempfile.TemporaryDirectory() as folder:
+        keeper, state = Checkpoints(Path(folder), run.key, {}), copy(model)
+        for _ in range(4):
+            keeper.save({}, masks.ones(model), dict.fromkeys(("model", "momentum", "rewind"), state))
+    yield _row("dense demo checkpoint, % of 20 s on the clock", 100 * keeper.seconds / 4 / keeper.every)
+
+
+def _epochs(step: Step, config: TrainConfig) -> None:
+    """Eight epochs as ``train`` makes them, without their evaluation."""
+    for epoch, images in inner._augmented(step.data, config, 0, range(8)).items():
+        inner._epoch(step, images, config, 0, epoch)
+
+
+def _paper_step() -> Iterator[Row]:
+    """The paper's step at batch 100 in bf16, eager and captured, beside what arithmetic or memory allows.
+
+    Then evaluation and augmentation of 10,000 images, and the memory that all of it took.
+    """
+    square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    flops, copied = 2 * 8192**3 * _rate(lambda: square @ square), 2 * square.nbytes * _rate(square.clone)
+    data, config = load(glyphs.glyphs(), RunConfig.of(name="glyphs").data, 0, "cuda"), RunConfig().train
+    images, labels = data.train.images[:100], data.train.labels[:100]
+    for name, capture in (("eager", None), ("captured", graphed)):
+        model = build(RunConfig().network, 0).to("cuda")
+        step = Step(model, data, config, "bf16", capture)
+        step.begin(masks.ones(model))
+        step.epoch(0.1)
+        steps = _rate(lambda step=step: step(images, labels), 200)
+        yield _row(f"paper step, {name}, ms", 1000 / steps)
+    yield _row("captured steps/s, beside the arithmetic floor", steps, flops / (100 * 3.329e9))
+    yield _row("captured steps/s, beside the memory floor", steps, copied / (1.84e9 + 24 * 11_173_962))
+    test = data.test.images[:10_000]
+    yield _row(
+        "evaluation of 10,000 images in fp32, ms", 1000 / _rate(lambda: predict(model.eval(), data, test))
+    )
+    draws = augment.Draws([stream(0, "bench")], len(test))
+    for name, ours in (
+        ("random augmentation", augment.random_operations),
+        ("AutoAugment", augment.auto_policy),
+    ):
+        yield _row(f"{name} of 10,000 images, ms", 1000 / _rate(lambda ours=ours: ours(test, draws), 3))
+    yield _row("peak memory of the device, MiB", torch.cuda.max_memory_allocated() / 2**20)
+
+
+def _rate(action: Callable[[], object], times: int = 20) -> float:
+    """Actions per second; the device is waited for."""
+    from torch.utils.benchmark import Timer
+
+    return 1 / Timer("action()", globals={"action": action}).timeit(times).mean
+
+
+def shown(row: Row) -> str:
+    """One line of the table."""
+    beside = f"{row['plain']:>12,.0f}  {row['ratio']:>6.2f}x" if row["plain"] else ""
+    return f"{row['what']:<52}{row['value']:>12,.1f}{beside}"

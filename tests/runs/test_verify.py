@@ -1,0 +1,87 @@
+"""Shipped tickets hold what their records say, and a file that does not is found."""
+
+import dataclasses
+import shutil
+
+from helpers import faults
+import pytest
+
+from lthnb import __main__
+from lthnb.runs import record, execute as running, ticket as tickets, verify
+from lthnb.config import ROOT
+
+
+@pytest.fixture
+def shipped(glyphs, tmp_path, monkeypatch):
+    """A ticket on glyphs and the folder of its record, as if both were published."""
+    made = running.run(faults.TINY, glyphs, runs=str(tmp_path))
+    monkeypatch.setattr(record, "folders", lambda runs="": [tmp_path])
+    path = tmp_path / "ticket.safetensors"
+    shutil.copy(tmp_path / faults.TINY.key / "round-01.safetensors", path)
+    return made, path
+
+
+def replaced(made, path, **row):
+    """The same record with another last row."""
+    rows = [*made.rounds[:-1], {**made.rounds[-1], **row}]
+    (path.parent / f"{made.config.key}.json").unlink()
+    record.save(dataclasses.replace(made, rounds=rows), str(path.parent))
+
+
+def test_a_ticket_that_holds_is_told_with_its_counts(shipped):
+    made, path = shipped
+    result = verify.check(path, device="cpu")
+    right = made.rounds[1]["correct"]["test"]
+
+    assert result.holds
+    assert f"holds, {right} of 50 test images right, {right} on record (the same machine)" in result.line
+
+
+def test_another_count_on_the_same_device_differs(shipped):
+    made, path = shipped
+    correct = made.rounds[1]["correct"]
+    replaced(made, path, correct={**correct, "test": correct["test"] + 1})
+
+    assert not verify.check(path, device="cpu").holds
+    assert "DIFFERS" in verify.check(path, device="cpu").line
+
+
+def test_other_masks_than_the_record_says_are_found(shipped):
+    made, path = shipped
+    kept = made.rounds[1]["kept"]
+    replaced(made, path, kept=[kept[0] - 1, kept[1] + 1, *kept[2:]])
+
+    assert verify.check(path).line.endswith("its masks keep other numbers of weights than the record says")
+
+
+def test_a_damaged_ticket_and_one_without_record_do_not_hold(shipped, tmp_path):
+    _, path = shipped
+    ticket = tickets.load(path)
+    tickets.save(
+        tmp_path / "orphan.safetensors", dataclasses.replace(ticket, about={**ticket.about, "key": "0" * 16})
+    )
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    assert "is damaged" in verify.check(path).line
+    assert "the record 0000000000000000 is not here" in verify.check(tmp_path / "orphan.safetensors").line
+
+
+def test_the_command_ends_with_one_if_any_does_not_hold(shipped, capsys):
+    _, path = shipped
+    assert __main__.main(["verify", str(path), "--device", "cpu"]) == 0
+    path.write_bytes(b"nothing")
+    assert __main__.main(["verify", str(path), "--device", "cpu"]) == 1
+
+
+def test_the_tickets_of_the_book_hold(real_images):
+    root = str(real_images("cifar10_exact").parent)
+    for path in (ROOT / "book" / "tickets").glob("*.safetensors"):
+        result = verify.check(path, root, "cpu")
+        assert result.holds and "on record" in result.line, result.line
+
+
+def test_without_its_images_a_ticket_is_checked_as_far_as_it_goes(tmp_path):
+    path = next((ROOT / "book" / "tickets").glob("*.safetensors"))
+    result = verify.check(path, str(tmp_path))
+
+    assert result.holds and "whole, not evaluated, since neither a folder nor a tar archive" in result.line

@@ -1,0 +1,124 @@
+"""The step that is captured on a GPU: what it may change, and that a replay equals the step itself."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lthnb.training import imp, step, loop as train
+from lthnb.config import RunConfig
+from lthnb.images.splits import Data, Split, load
+from lthnb.training.networks import build
+
+RUN = RunConfig.of(
+    name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,
+    epochs=3, batch_size=25, rounds=2, rate=0.4, rewind_epoch=1, augment="rand+cutout",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def loaded(glyphs):
+    return load(glyphs, RUN.data, seed=0)
+
+
+def rehearsed(action):
+    """Stands for a capture on a CPU: the action runs as often, a replay is it on its own tensors."""
+    for _ in range(3):
+        action()
+    return action
+
+
+def on(device, loaded):
+    parts = (Split(s.images.to(device), s.labels.to(device)) for s in loaded.splits.values())
+    return Data(*parts, loaded.mean.to(device), loaded.std.to(device), loaded.classes)
+
+
+def states(data, capture, monkeypatch, run=RUN, precision="fp32"):
+    """Weights, BatchNorm and losses of every round."""
+    made = []
+
+    def stepper(model, data, config, precision):
+        made.append(step.Step(model, data, config, precision, capture))
+        return made[0]
+
+    monkeypatch.setattr(imp, "stepper", stepper)
+    found = [
+        (train.copy(each.model), each.trained.losses) for each in imp.rounds(run, data, precision=precision)
+    ]
+    return found, made[0]
+
+
+def assert_equal(first, second):
+    for (weights, losses), (others, rest) in zip(first, second, strict=True):
+        assert losses == rest
+        for name, value in weights.items():
+            assert torch.equal(value, others[name]), name
+
+
+def test_replays_equal_steps_over_all_rounds_and_tails(loaded, monkeypatch):
+    plain, _ = states(loaded, None, monkeypatch)
+    replayed, used = states(loaded, rehearsed, monkeypatch)
+
+    assert sorted(used.replays) == [10, 25]  # captured once per batch size for all rounds
+    assert_equal(plain, replayed)
+
+
+def test_a_capture_that_fails_is_told_and_changes_nothing(loaded, monkeypatch, capsys):
+    def failing(action):
+        action()
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    plain, _ = states(loaded, None, monkeypatch)
+    eager, used = states(loaded, failing, monkeypatch)
+
+    assert_equal(plain, eager)
+    assert not used.captured
+    assert capsys.readouterr().out == (
+        "NOTE the step is not captured, which is slower: operation not permitted when stream is capturing\n"
+    )
+
+
+def test_no_room_for_a_capture_is_no_reason_to_go_on(loaded):
+    def full(action):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    one = step.Step(build(RUN.network, 0, side=16), loaded, RUN.train, "fp32", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        one(loaded.train.images[:25], loaded.train.labels[:25])
+
+
+def test_the_rate_may_be_a_tensor_as_on_cuda(loaded, monkeypatch):
+    def sgd(model, config):
+        lr = torch.tensor(config.lr)
+        rest = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+        return torch.optim.SGD(model.parameters(), lr=lr, fused=True, **rest)
+
+    monkeypatch.setattr(step, "optimiser", sgd)
+    plain, _ = states(loaded, None, monkeypatch)
+    replayed, _ = states(loaded, rehearsed, monkeypatch)
+
+    assert_equal(plain, replayed)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_captured_step_equals_the_eager_one_bit_for_bit_on_a_gpu(loaded, monkeypatch, precision):
+    data = on("cuda", loaded)
+    eager, _ = states(data, None, monkeypatch, precision=precision)
+    replayed, used = states(data, step.graphed, monkeypatch, precision=precision)
+    again, _ = states(data, step.graphed, monkeypatch, precision=precision)
+
+    assert used.captured
+    assert_equal(eager, replayed)
+    assert_equal(replayed, again)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_augments_as_a_cpu_and_prunes_as_a_cpu(loaded):
+    data = on("cuda", loaded)
+    for name in ("base", "contrast", "rand+cutout", "auto+cutout"):
+        config = dataclasses.replace(RUN.train, augment=name)
+        here, there = (train._augmented(each, config, 0, range(2)) for each in (loaded, data))
+        assert (here[1].int() - there[1].cpu().int()).abs().max() <= 1
