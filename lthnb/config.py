@@ -182,8 +182,7 @@ class RunConfig(Checked):
     @property
     def slug(self) -> str:
         """A name to read: data, images, augmentation, network, control, seed."""
-        name = self.data.name.removeprefix("folder:").partition("@")[0]
-        words = [name, f"{self.data.images} images", self.train.augment]
+        words = [bare_name(self.data.name), f"{self.data.images} images", self.train.augment]
         words.append(f"{self.network.model} width {self.network.widths or self.network.width}")
         if self.prune.control != "none":
             words.append(self.prune.control)
@@ -214,6 +213,11 @@ PROFILES: dict[str, dict[str, Any]] = {
     "demo": {**SMALL, "width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
     "paper": {"evaluate_last": 20},
 }
+
+
+def bare_name(name: str) -> str:
+    """What people call a data set: ``cifar10``, or the stem of ``folder:STEM@HASH8``."""
+    return name.removeprefix("folder:").partition("@")[0]
 
 
 def host() -> str:

@@ -1,4 +1,4 @@
-"""The files of a directory or of a tar archive, by name. Archives are read as streams, nothing is extracted."""
+"""The files of a directory or of a tar archive, by name. An archive is read as a stream, never extracted."""
 
 import lzma
 import tarfile
@@ -82,7 +82,7 @@ def _archive(path: Path) -> Files:
 
 
 def _name(member: tarfile.TarInfo) -> str:
-    """A member's name from one of ``TOPS`` on, one folder above is allowed; empty for all that lies elsewhere."""
+    """A member's name from one of ``TOPS`` on, one folder above is allowed; empty if it lies elsewhere."""
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if parts and parts[0] not in TOPS:
         parts = parts[1:]

@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -41,7 +42,9 @@ def folder(path: Path) -> Source:
     if lists:
         _check_balance(lists, classes)
         names = _only_listed(names, lists)
-        published = (_positions(lists["train"], names["train"]), _positions(lists["val"], names["train"]))
+        train = _positions(lists["train"], names["train"])
+        val = _positions(lists["val"], names["train"])
+        published = (train, val)
     sha256, side, channels = _survey(names, lists, files)
 
     @functools.lru_cache(1)
@@ -51,7 +54,7 @@ def folder(path: Path) -> Source:
     def read(split: str, indices: Tensor, side: int) -> Tensor:
         return decoded(side)[split][indices]
 
-    labels = {split: _labels(names[split], classes) for split in names}
+    labels = {split: _positions(map(_class_of, names[split]), classes) for split in names}
     pool = pool_size(labels["train"], len(classes))
     info = DatasetInfo(
         name=f"folder:{stem_of(path)}@{sha256[:8]}",
@@ -142,22 +145,15 @@ def _check_balance(lists: Lists, classes: tuple[str, ...]) -> None:
 
 def _only_listed(names: Lists, lists: Lists) -> Lists:
     """Only the images that the lists name, in the order of the files; all test images without a test list."""
-    train = {*lists["train"], *lists["val"]}
-    test = {*lists.get("test", names["test"])}
-    return {
-        "train": [name for name in names["train"] if name in train],
-        "test": [name for name in names["test"] if name in test],
-    }
+    test = lists.get("test", names["test"])
+    listed = {*lists["train"], *lists["val"], *test}
+    return {split: [name for name in names[split] if name in listed] for split in names}
 
 
-def _positions(entries: list[str], names: list[str]) -> Tensor:
-    position = {name: index for index, name in enumerate(names)}
+def _positions(entries: Iterable[str], order: Sequence[str]) -> Tensor:
+    """Where each of the entries stands in ``order``, (N,) int64."""
+    position = {name: index for index, name in enumerate(order)}
     return torch.tensor([position[entry] for entry in entries])
-
-
-def _labels(names: list[str], classes: tuple[str, ...]) -> Tensor:
-    number = {label: index for index, label in enumerate(classes)}
-    return torch.tensor([number[_class_of(name)] for name in names])
 
 
 def _survey(names: Lists, lists: Lists, files: Files) -> tuple[str, int, int]:
@@ -208,4 +204,7 @@ def _squared(name: str, content: bytes, side: int, channels: int) -> Image.Image
 def _decode(names: list[str], files: Files, side: int, channels: int) -> Tensor:
     """All images of a split, (N, channels, side, side) uint8."""
     squares = (_squared(name, content_of(files[name]), side, channels) for name in names)
-    return stack(squares, len(names), channels, side)
+    images = stack(squares, len(names), channels, side)
+    if channels == 1:  # the stride of a single channel says "not channels last", which picks torch's kernels
+        images = images.squeeze(1).unsqueeze(1)
+    return images

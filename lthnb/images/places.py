@@ -1,4 +1,4 @@
-"""Where data sets lie on a disk. Nothing here knows of torch, so that a page can check its parameters first."""
+"""Where data sets lie on a disk. Nothing here loads torch, so that a page can check its parameters first."""
 
 import os
 from pathlib import Path

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from lthnb.config import DataMissing, ParameterError, did_you_mean, host
+from lthnb.config import DataMissing, ParameterError, bare_name, did_you_mean, host
 from lthnb.images.dataset import DataError, Source, arrays
 from lthnb.images.folder import folder
 from lthnb.images.glyphs import glyphs
@@ -51,18 +51,14 @@ def serving(role: str, dataset: str, root: str) -> str:
     if dataset != "auto":
         return dataset
     for name in ROLES[role]:
-        if name not in KNOWN:
-            file = at_hand(name, root)
-            if file:
-                return f"folder:{file}"
-        elif KNOWN[name].lies_under(root):
-            return name
+        known = KNOWN.get(name)
+        if known and known.package and not find_spec(known.package):
+            continue
+        stem = known.stem if known else name
+        file = at_hand(stem, root) if stem else None
+        if file:
+            return name if known else f"folder:{file}"
     return "auto" if "glyphs" in ROLES[role] else role
-
-
-def bare_name(name: str) -> str:
-    """What a set is called: ``cifar10``, or the stem of a record's ``folder:STEM@HASH8``."""
-    return name.removeprefix("folder:").partition("@")[0]
 
 
 def by_record(name: str, root: str) -> str:
@@ -93,10 +89,6 @@ def _auto(_name: str, _stem: str, root: str) -> Source:
     return open_source("cifar10", root)
 
 
-def _glyphs(_name: str, _stem: str, _root: str) -> Source:
-    return glyphs()
-
-
 def _digits(name: str, _stem: str, _root: str) -> Source:
     """Handwritten digits of scikit-learn's wheel, 8x8 grey; every third of a class is a test image."""
     from sklearn.datasets import load_digits
@@ -105,9 +97,10 @@ def _digits(name: str, _stem: str, _root: str) -> Source:
     pixels = np.rint(bunch.images * 255 / 16).astype(np.uint8)  # stored as 0 ... 16
     images = torch.from_numpy(pixels).unsqueeze(1)
     labels = torch.from_numpy(bunch.target).long()
-    seen = torch.stack([labels == label for label in range(10)]).cumsum(1)  # (10, N) images of a class so far
-    rank = seen[labels, torch.arange(len(labels))]
-    test = rank % 3 == 0
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(10):
+        rows = (labels == label).nonzero().flatten()
+        test[rows[2::3]] = True
     return arrays(
         name,
         {"train": images[~test], "test": images[test]},
@@ -122,7 +115,8 @@ def _few_shot(name: str, stem: str, root: str) -> Source:
     if file is None:
         raise DataMissing(
             f"{name}: neither a folder nor a tar archive {stem} is under {data_root(root)}; "
-            "it holds train/CLASS/*, test/CLASS/* and the published lists splits/train*.txt, val*.txt, test*.txt"
+            "it holds train/CLASS/*, test/CLASS/* and the published lists "
+            "splits/train*.txt, val*.txt, test*.txt"
         )
     source = folder(data_root(root) / file)
     if source.published is None:
@@ -138,16 +132,10 @@ class KnownSet:
     stem: str = ""  # of its folder or archive under the data root; empty: it needs none
     package: str = ""  # without which it cannot be read
 
-    def lies_under(self, root: str) -> bool:
-        """Whether its files are under the data root and can be read."""
-        if self.package and not find_spec(self.package):
-            return False
-        return self.stem != "" and at_hand(self.stem, root) is not None
-
 
 KNOWN = {
     "auto": KnownSet(_auto),
-    "glyphs": KnownSet(_glyphs),
+    "glyphs": KnownSet(lambda *_: glyphs()),
     "digits": KnownSet(_digits),
     "cifar10": KnownSet(cifar, "cifar-10-batches-py", "torchvision"),
     "cifar100": KnownSet(cifar, "cifar-100-python", "torchvision"),

@@ -23,15 +23,16 @@ def cifar(name: str, folder: str, root: str) -> Source:
     parent = _present(name, kind, folder, root)
     from torchvision import datasets
 
-    try:
-        train = getattr(datasets, kind)(parent, train=True)
-        test = getattr(datasets, kind)(parent, train=False)
-    except (RuntimeError, OSError) as error:
-        raise DataError(f"{folder} is damaged: {error}; remove it and get it again") from error
-    parts = {"train": train, "test": test}
-    images = {split: torch.from_numpy(part.data).permute(0, 3, 1, 2) for split, part in parts.items()}
-    labels = {split: torch.tensor(part.targets) for split, part in parts.items()}
-    return arrays(name, images, labels, tuple(train.classes))
+    images: Parts = {}
+    labels: Parts = {}
+    for split in ("train", "test"):
+        try:
+            part = getattr(datasets, kind)(parent, train=split == "train")
+        except (RuntimeError, OSError) as error:
+            raise DataError(f"{folder} is damaged: {error}; remove it and get it again") from error
+        images[split] = torch.from_numpy(part.data).permute(0, 3, 1, 2)
+        labels[split] = torch.tensor(part.targets)
+    return arrays(name, images, labels, tuple(part.classes))
 
 
 def fashion_mnist(name: str, folder: str, root: str) -> Source:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lthnb.config import RunConfig
+from lthnb.config import RunConfig, bare_name
 from lthnb.runs.choice import paper_round, val_round
 from lthnb.runs.record import SPLITS, Record
 
@@ -64,7 +64,7 @@ def run_fields(record: Record) -> dict[str, Any]:
     about = {
         "key": config.key,
         "data": config.data.name,
-        "name": bare(config.data.name),
+        "name": bare_name(config.data.name),
         "sha256": record.data["sha256"],
         "side": config.data.side or record.data["side"],
         "steps": config.train.epochs * batches,
@@ -85,11 +85,6 @@ def counts(row: dict[str, Any], split: str) -> dict[str, Any]:
         "accuracy": correct / total if total else nan,
         "peak": max(evaluated) / total if evaluated and total else nan,
     }
-
-
-def bare(name: str) -> str:
-    """A data set's name without ``folder:`` and hash."""
-    return name.removeprefix("folder:").partition("@")[0]
 
 
 def arm(config: RunConfig, index: int) -> str:

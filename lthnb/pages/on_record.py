@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from lthnb import experiments
-from lthnb.config import ParameterError
+from lthnb.config import ParameterError, bare_name
 from lthnb.experiments import Experiment
 from lthnb.images.dataset import DatasetInfo
-from lthnb.images.sources import ROLES, bare_name, open_source
+from lthnb.images.sources import ROLES, open_source
 from lthnb.pages.parameters import Parameters
 from lthnb.runs import record
 from lthnb.runs.record import MissingRun, Record

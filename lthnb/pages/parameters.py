@@ -8,10 +8,9 @@ from typing import Any
 
 from lthnb import config
 from lthnb.config import PROFILES, RunConfig, host
-from lthnb.images.places import find
+from lthnb.images.places import DATASETS, find
 from lthnb.rules import TEXT, TRUTH, ParameterError, Rule, did_you_mean, one_of, ruled, rules_of, whole
 
-DATASETS = ("auto", "glyphs", "digits", "cifar10", "cifar100", "fashion_mnist", "eurosat", "isic")
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
 
 

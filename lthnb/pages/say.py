@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 
-from lthnb.pages.frame import bare
+from lthnb.config import bare_name
 from lthnb.rules import did_you_mean
 from lthnb.runs.record import Record
 
@@ -83,7 +83,7 @@ def provenance(records: list[Record]) -> str:
     """One line on what the numbers of a page come from: runs, days, computing time, machines, data."""
     made = [record.made for record in records]
     machines = sorted({f"{m['device']} {m['precision']} torch {m['versions']['torch']}" for m in made})
-    names = sorted({bare(record.data["name"]) for record in records})
+    names = sorted({bare_name(record.data["name"]) for record in records})
     minutes = sum(m["seconds"] for m in made) / 60
     parts = [
         f"{len(records)} run{'s' * (len(records) > 1)}",

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lthnb.config import PROFILES, ROOT, RunConfig
+from lthnb.config import PROFILES, ROOT, RunConfig, bare_name
 from lthnb.pages import stats
-from lthnb.pages.frame import at, bare, frame
+from lthnb.pages.frame import at, frame
 from lthnb.runs.record import Record
 
 SETS = {"CIFAR-10": ("cifar10", "cifar10_exact")}  # their names in records: the pixels that the paper used
@@ -88,7 +88,7 @@ def candidates(row: Row, by_key: dict[str, Record]) -> Iterator[Row]:
         **METHODS[entry["method"]],
     }
     names = sorted({record.config.data.name for record in by_key.values()})
-    fitting = [name for name in names if bare(name) in SETS.get(entry["dataset"], ())]
+    fitting = [name for name in names if bare_name(name) in SETS.get(entry["dataset"], ())]
     for profile in ("paper", "demo"):
         for name in fitting:
             config = RunConfig.of(**{**PROFILES[profile], **fields, "name": name})

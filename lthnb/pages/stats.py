@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau, permutation_test, t
 
 from lthnb.pages.frame import CONTROL_ARMS, at, pick
 
@@ -34,14 +35,12 @@ class Interval:
 
 def interval(values: Values, level: float = 0.95) -> Interval:
     """Student t interval of the mean of independent values."""
-    from scipy import stats  # here, so that training needs no SciPy
-
     numbers = np.asarray(values, float)
     n = len(numbers)
     mean = float(numbers.mean()) if n else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
-    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    quantile = t.ppf((1 + level) / 2, n - 1)
     half = float(quantile * numbers.std(ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
 
@@ -58,8 +57,6 @@ def sign_flip(values: Values) -> float:
 
     Exact (all 2**n sign patterns) up to 13 values; beyond, from 9,999 seeded patterns.
     """
-    from scipy.stats import permutation_test
-
     if len(values) < 2:
         return math.nan
     test = permutation_test((np.asarray(values, float),), np.mean, permutation_type="samples", rng=0)
@@ -68,8 +65,6 @@ def sign_flip(values: Values) -> float:
 
 def kendall(first: Values, second: Values) -> float:
     """Kendall's tau-b of two equally long lists; nan when one is constant or shorter than two."""
-    from scipy.stats import kendalltau
-
     if min(len(first), len(second)) < 2:
         return math.nan
     return float(kendalltau(first, second).statistic)

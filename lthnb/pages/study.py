@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
-from lthnb.config import RunConfig
+from lthnb.config import RunConfig, bare_name
 from lthnb.experiments import PAPERS_OWN, Experiment
 from lthnb.images.dataset import DataError, DatasetInfo, Source
-from lthnb.images.sources import bare_name, open_source, serving
+from lthnb.images.sources import open_source, serving
 from lthnb.images.splits import load as load_data
 from lthnb.measures import measure as measures
 from lthnb.measures.finished import FinishedRun

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lthnb.config import bare_name
 from lthnb.pages import inside, scoreboard, stats
-from lthnb.pages.frame import at, bare, pick
+from lthnb.pages.frame import at, pick
 from lthnb.runs.record import Record
 
 Numbers = dict[str, float | int | str]
+# label in the names below -> row of the published numbers
 ROWS = {
     "one": "cifar10-1%-random-init",
     "two": "cifar10-2%-random-init",
-}  # of the published numbers
+}
 
 
 def imp(data: pd.DataFrame, profile: str) -> Numbers:
@@ -58,7 +60,7 @@ def low_data(
     """
     numbers: dict[str, Any] = {
         "profile": profile,
-        "exact_set": bare(roles["original_pixels"]),
+        "exact_set": bare_name(roles["original_pixels"]),
     }
     for label, row in ROWS.items():
         numbers |= {f"{name}_{label}": value for name, value in headline(original, row, profile).items()}

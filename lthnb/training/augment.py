@@ -18,12 +18,12 @@ GROUP = {"cpu": 128}  # images an operation takes at once: temporaries stay in a
 Operation = Callable[[Tensor, Tensor], Tensor]  # (images, their values) -> images
 
 
+@dataclass(frozen=True)
 class Draws:
     """Random numbers for the epochs of one call, one generator an epoch of ``number`` images."""
 
-    def __init__(self, generators: list[torch.Generator], number: int) -> None:
-        self.generators = generators
-        self.number = number
+    generators: list[torch.Generator]
+    number: int
 
     def integers(self, high: int, rows: int = 1) -> Tensor:
         """(rows, images) whole numbers below ``high``, int64."""
@@ -38,13 +38,10 @@ class Draws:
         return torch.cat(epochs, dim=1)
 
 
-Step = Callable[[Tensor, Draws], Tensor]  # (images of all epochs, draws) -> images
-
-
 def augment(images: Tensor, name: str, generators: list[torch.Generator], kind: str = "corrected") -> Tensor:
     """Return (epochs, N, C, H, W) augmented images, channels last, one epoch per generator.
 
-    ``name`` is one of ``AUGMENTATIONS``, ``kind`` one of ``CUTOUTS``.
+    ``name`` is one of ``AUGMENTATIONS``, ``kind`` that of the cutout.
     """
     epochs = len(generators)
     number = len(images)
@@ -53,8 +50,7 @@ def augment(images: Tensor, name: str, generators: list[torch.Generator], kind: 
     draws = Draws(generators, number)
     out = images.repeat(epochs, 1, 1, 1)
     for step in AUGMENTATIONS[name]:
-        chosen = CUTOUTS[kind] if step is cutout else step
-        out = chosen(out, draws)
+        out = cutout(out, draws, kind) if step is cutout else step(out, draws)
     return out.contiguous(memory_format=torch.channels_last).unflatten(0, (epochs, number))
 
 
@@ -75,31 +71,22 @@ def flip(images: Tensor, draws: Draws) -> Tensor:
     return torch.where(do.per_image(coin < 0.5), images.flip(-1), images).contiguous()
 
 
-def cutout(images: Tensor, draws: Draws) -> Tensor:
-    """Fill a square of half the side with the image's mean colour, uniformly among those inside the image."""
+def cutout(images: Tensor, draws: Draws, kind: str = "corrected") -> Tensor:
+    """Fill a square of half the side with the image's mean colour.
+
+    Its position is uniform among those inside the image. ``as_released`` follows the paper's code: the left
+    edge equals the top edge, and the last row and column are never covered.
+    """
     side = images.shape[-1]
-    top, left = draws.integers(side - side // 2 + 1, rows=2)
-    return _fill(images, top, left)
-
-
-def cutout_as_released(images: Tensor, draws: Draws) -> Tensor:
-    """As in the paper's code: the left edge equals the top edge, the last row and column are never covered."""
-    side = images.shape[-1]
-    top, _ = draws.integers(side - side // 2, rows=2)
-    return _fill(images, top, top)
-
-
-CUTOUTS = {"corrected": cutout, "as_released": cutout_as_released}
-
-
-def _fill(images: Tensor, top: Tensor, left: Tensor) -> Tensor:
-    """Fill the square whose corner is (top, left), each (N,) on the CPU."""
-    side = images.shape[-1]
+    half = side // 2
+    top, left = draws.integers(side - half + (kind == "corrected"), rows=2)
+    if kind == "as_released":
+        left = top
     position = torch.arange(side)
 
     def covered(edge: Tensor) -> Tensor:
         offset = position - edge[:, None]
-        return (offset >= 0) & (offset < side // 2)
+        return (offset >= 0) & (offset < half)
 
     hole = covered(top)[:, None, :, None] & covered(left)[:, None, None, :]
     mean = images.float().mean((2, 3), keepdim=True).round().byte()
@@ -122,14 +109,16 @@ def by_operation(images: Tensor, codes: Tensor, values: Tensor, operations: list
 
 @dataclass(frozen=True)
 class Ranged:
-    """An operation whose value is drawn evenly from a range."""
+    """An operation and the range of its value: drawn evenly from it, or by a magnitude from 0 to 9."""
 
     operation: Operation
     low: float = 0.0
     high: float = 0.0
+    signed: bool = False  # half of the values are turned negative
+    neutral: float = 0.0  # added to the signed value
 
 
-RANDOM = [
+RANDOM = [  # drawn evenly
     Ranged(do.identity),
     Ranged(do.autocontrast),
     Ranged(do.equalize),
@@ -147,91 +136,67 @@ RANDOM = [
 ]
 
 
-def random_operations(images: Tensor, draws: Draws, layers: int = 4) -> Tensor:
-    """Apply ``layers`` of the 14 operations in turn, each drawn with replacement and with a uniform value.
+def random_operations(images: Tensor, draws: Draws) -> Tensor:
+    """Apply four of the 14 operations in turn, each drawn with replacement and with a uniform value.
 
     Source: Cubuk et al. (2020), as in the paper's code.
     """
     operations = [entry.operation for entry in RANDOM]
-    low = torch.tensor([entry.low for entry in RANDOM], dtype=torch.float64)
-    high = torch.tensor([entry.high for entry in RANDOM], dtype=torch.float64)
-    codes = draws.integers(len(RANDOM), layers)
-    shares = draws.shares(layers)
+    ranges = torch.tensor([(entry.low, entry.high) for entry in RANDOM], dtype=torch.float64)
+    low, high = ranges.unbind(1)
+    codes = draws.integers(len(RANDOM), rows=4)
+    shares = draws.shares(rows=4)
     for code, share in zip(codes, shares, strict=True):
         value = low[code] + (high - low)[code] * share
         images = by_operation(images, code, value, operations)
     return images
 
 
-@dataclass(frozen=True)
-class Graded:
-    """An operation whose value grows with a magnitude."""
-
-    operation: Operation
-    weakest: float = 0.0  # the value at magnitude 0
-    strongest: float = 0.0  # at magnitude 9
-    signed: bool = False  # half of the values are turned negative
-    neutral: float = 0.0  # added to the signed value
-
-
-AUTO = {
-    "identity": Graded(do.identity),
-    "shear_y": Graded(do.shear_y_bicubic, 0, 0.3, signed=True),
-    "translate_x": Graded(functools.partial(do.translate_x, fill=do.GREY), 0, 150 / 331, signed=True),
-    "translate_y": Graded(functools.partial(do.translate_y, fill=do.GREY), 0, 150 / 331, signed=True),
-    "rotate": Graded(functools.partial(do.rotate, fill=do.GREY), 0, 30),
-    "color": Graded(do.color, 0, 0.9, signed=True, neutral=1),
-    "posterize": Graded(do.posterize, 8, 4),
-    "solarize": Graded(do.solarize, 256, 0),
-    "contrast": Graded(do.contrast, 0, 0.9, signed=True, neutral=1),
-    "sharpness": Graded(do.sharpness, 0, 0.9, signed=True, neutral=1),
-    "brightness": Graded(do.brightness, 0, 0.9, signed=True, neutral=1),
-    "autocontrast": Graded(do.autocontrast),
-    "equalize": Graded(do.equalize),
-    "invert": Graded(do.invert),
+AUTO = {  # from magnitude 0 to 9
+    "identity": Ranged(do.identity),
+    "shear_y": Ranged(do.shear_y_bicubic, 0, 0.3, signed=True),
+    "translate_x": Ranged(functools.partial(do.translate_x, fill=do.GREY), 0, 150 / 331, signed=True),
+    "translate_y": Ranged(functools.partial(do.translate_y, fill=do.GREY), 0, 150 / 331, signed=True),
+    "rotate": Ranged(functools.partial(do.rotate, fill=do.GREY), 0, 30),
+    "color": Ranged(do.color, 0, 0.9, signed=True, neutral=1),
+    "posterize": Ranged(do.posterize, 8, 4),
+    "solarize": Ranged(do.solarize, 256, 0),
+    "contrast": Ranged(do.contrast, 0, 0.9, signed=True, neutral=1),
+    "sharpness": Ranged(do.sharpness, 0, 0.9, signed=True, neutral=1),
+    "brightness": Ranged(do.brightness, 0, 0.9, signed=True, neutral=1),
+    "autocontrast": Ranged(do.autocontrast),
+    "equalize": Ranged(do.equalize),
+    "invert": Ranged(do.invert),
 }
 POLICY = """
-    invert .1 7         contrast .2 6
-    rotate .7 2         translate_x .3 9
-    sharpness .8 1      sharpness .9 3
-    shear_y .5 8        translate_y .7 9
-    autocontrast .5 8   equalize .9 2
-    shear_y .2 7        posterize .3 7
-    color .4 3          brightness .6 7
-    sharpness .3 9      brightness .7 9
-    equalize .6 5       equalize .5 1
-    contrast .6 7       sharpness .6 5
-    color .7 7          translate_x .5 8
-    equalize .3 7       autocontrast .4 8
-    translate_y .4 3    sharpness .2 6
-    brightness .9 6     color .2 8
-    solarize .5 2       invert .0 3
-    equalize .2 0       autocontrast .6 0
-    equalize .2 8       equalize .6 4
-    color .9 9          equalize .6 6
-    autocontrast .8 4   solarize .2 8
-    brightness .1 3     color .7 0
-    solarize .4 5       autocontrast .9 3
-    translate_y .9 9    translate_y .7 9
-    autocontrast .9 2   solarize .8 3
-    equalize .8 8       invert .1 3
-    translate_y .7 9    autocontrast .9 1
+    invert .1 7 contrast .2 6, rotate .7 2 translate_x .3 9, sharpness .8 1 sharpness .9 3,
+    shear_y .5 8 translate_y .7 9, autocontrast .5 8 equalize .9 2, shear_y .2 7 posterize .3 7,
+    color .4 3 brightness .6 7, sharpness .3 9 brightness .7 9, equalize .6 5 equalize .5 1,
+    contrast .6 7 sharpness .6 5, color .7 7 translate_x .5 8, equalize .3 7 autocontrast .4 8,
+    translate_y .4 3 sharpness .2 6, brightness .9 6 color .2 8, solarize .5 2 invert .0 3,
+    equalize .2 0 autocontrast .6 0, equalize .2 8 equalize .6 4, color .9 9 equalize .6 6,
+    autocontrast .8 4 solarize .2 8, brightness .1 3 color .7 0, solarize .4 5 autocontrast .9 3,
+    translate_y .9 9 translate_y .7 9, autocontrast .9 2 solarize .8 3, equalize .8 8 invert .1 3,
+    translate_y .7 9 autocontrast .9 1
 """  # 25 pairs of operation, probability, magnitude
 
 
 @functools.cache
 def policy() -> tuple[Tensor, Tensor, Tensor]:
     """Operation codes, probabilities and unsigned values of ``POLICY``, each (25, 2)."""
-    words = POLICY.split()
     names = list(AUTO)
-    codes = torch.tensor([names.index(word) for word in words[::3]])
-    chances = torch.tensor([float(word) for word in words[1::3]])
-    magnitudes = torch.tensor([int(word) for word in words[2::3]])
-    weakest = torch.tensor([entry.weakest for entry in AUTO.values()], dtype=torch.float64)
-    strongest = torch.tensor([entry.strongest for entry in AUTO.values()], dtype=torch.float64)
-    values = weakest[codes] + (strongest - weakest)[codes] * magnitudes / 9
-    values = torch.where(codes == names.index("posterize"), values.round(), values)
-    return codes.reshape(-1, 2), chances.reshape(-1, 2), values.reshape(-1, 2)
+    words = iter(POLICY.replace(",", " ").split())
+    rows = []
+    for name, chance, magnitude in zip(words, words, words, strict=True):
+        entry = AUTO[name]
+        span = entry.high - entry.low
+        value = entry.low + span * int(magnitude) / 9
+        if name == "posterize":
+            value = round(value)
+        rows.append((names.index(name), float(chance), value))
+    table = torch.tensor(rows, dtype=torch.float64).reshape(-1, 2, 3)
+    codes, chances, values = table.unbind(2)
+    return codes.long(), chances.float(), values
 
 
 def auto_policy(images: Tensor, draws: Draws) -> Tensor:
@@ -255,9 +220,6 @@ def auto_policy(images: Tensor, draws: Draws) -> Tensor:
     return images
 
 
-JITTER = [do.brightness, do.contrast, do.color, do.hue]
-
-
 def colour_jitter(images: Tensor, draws: Draws) -> Tensor:
     """Change brightness, contrast, saturation (0.4) and hue (0.1) in random order; make grey.
 
@@ -267,13 +229,15 @@ def colour_jitter(images: Tensor, draws: Draws) -> Tensor:
     share = draws.shares(4)
     jitters, greys = draws.shares(2)
     values = torch.cat([0.6 + 0.8 * share[:3], 0.2 * share[3:] - 0.1])
+    operations = [do.brightness, do.contrast, do.color, do.hue, do.identity]
     for code in order:
         value = values.gather(0, code[None])[0]
-        applied = torch.where(jitters < 0.8, code, len(JITTER))
-        images = by_operation(images, applied, value, [*JITTER, do.identity])
+        applied = torch.where(jitters < 0.8, code, 4)  # 4: identity
+        images = by_operation(images, applied, value, operations)
     return by_operation(images, (greys < 0.2).long(), greys, [do.identity, do.grey])
 
 
+Step = Callable[[Tensor, Draws], Tensor]  # (images of all epochs, draws) -> images
 AUGMENTATIONS: dict[str, tuple[Step, ...]] = {
     "none": (),
     "base": (crop, flip),

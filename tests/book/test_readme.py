@@ -2,28 +2,28 @@
 
 import re
 
-from PIL import Image
+import pytest
 
-from lthnb.pages import study as experiments, scoreboard, stats, tables
-from lthnb.runs import record
 from lthnb.config import ROOT
+from lthnb.pages import scoreboard, stats, study, summary, tables
+from lthnb.pages.frame import frame, pick
+from lthnb.runs import record
 
-README = (ROOT / "README.md").read_text()
-
-
-def exact(**fields):
-    runs = stats.pick(record.load_all("book/runs"), **fields)
-    return [made for made in runs if made.config.data.name.startswith("folder:cifar10_exact")]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_first_table_shows_the_numbers_of_the_records():
-    values = tables.headline(exact(images=500, augment="base", width=16), 59.66 - 43.8)
+@pytest.fixture(scope="module")
+def original():
+    """The published runs on CIFAR-10's original pixels, in one frame."""
+    return pick(frame(record.load_all("book/runs")), name="cifar10_exact")
+
+
+def test_the_first_table_shows_the_numbers_of_the_records(original):
+    values = summary.imp(pick(original, images=500, augment="base", width=16), "demo")
     half = values["gain_high"] - values["gain"]
+    pair = f"{values['dense']:.1f} → {values['ticket']:.1f} %"
 
-    assert (
-        f"{values['dense']:.1f} → {values['ticket']:.1f} %, {values['gain']:+.1f} ± {half:.1f} points"
-        in README
-    )
+    assert f"{pair}, {values['gain']:+.1f} ± {half:.1f} points" in README
     assert f"{values['seeds']} seeds, demo scale) | {values['verdict']} |" in README
 
 
@@ -39,43 +39,53 @@ def test_the_first_table_shows_the_filled_rows_of_the_scoreboard():
 
 
 def test_the_first_table_shows_the_runs_at_the_paper_s_width():
-    wide = exact(images=500, width=64)
+    wide = [made for made in record.load_all("book/runs") if made.config.network.width == 64]
+    wide = [made for made in wide if made.config.prune.rounds]
     entry = scoreboard.published()["cifar10-1%-random-init"]
-    ours, gains = scoreboard.Row("wide", entry, wide, "demo").values(), stats.gains_over_dense(wide)
+    ours = scoreboard.Row("wide", entry, wide, "demo").values()
+    gains = stats.gains(frame(wide))
     pair = f"{ours['dense']:.1f} → {ours['ticket']:.1f} %, {ours['gain']:+.1f} points"
     seeds = f"({ours['n']} seeds: {', '.join(f'{gain:+.1f}' for gain in gains)})"
 
     assert f"| {pair} {seeds} | {ours['verdict']} |" in README
 
 
-def test_the_first_table_shows_the_contrasts_of_the_controls():
-    found = stats.contrasts(exact(images=500, augment="rand+cutout", width=16), 500)
+def test_the_first_table_shows_the_contrasts_of_the_controls(original):
+    contrasts = stats.contrasts(pick(original, images=500, augment="rand+cutout", width=16))
     for name in ("random masks", "small dense - dense"):
-        gain = stats.interval(found[name])
-        shown = f"{gain} points ({gain.n} seeds, demo scale) | {stats.direction(gain, 1)} |"
-        assert shown in README
+        gain = stats.interval(contrasts[name])
+        assert f"{gain} points ({gain.n} seeds, demo scale) | {stats.direction(gain, 1)} |" in README
 
 
 def test_the_expected_output_has_the_form_of_the_table(page):
-    page.profile, page.rounds = "smoke", 5
-    table = tables.table(experiments.obtain(experiments.imp(page))).splitlines()
-    (shown,) = (block for block in README.split("```") if block.strip().startswith("round "))
+    data = frame(study.obtain(study.find("imp", page)))
+    table = tables.by_round(data).to_string(index=False).splitlines()
+    (shown,) = (block for block in README.split("```") if block.strip().startswith("round density"))
 
-    assert [line.split()[:2] for line in shown.strip("\n").splitlines()] == [
-        line.split()[:2] for line in table
-    ]
+    assert shown.strip("\n").splitlines()[0].split() == table[0].split()
+    assert [line.split()[0] for line in shown.strip("\n").splitlines()] == ["round", *"012345"]
 
 
-def test_the_python_examples_run(capsys, tmp_path, monkeypatch):
+def test_the_python_examples_run(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    ticket, run = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    Image.new("RGB", (40, 30), "green").save(tmp_path / "photo.jpg")
-    exec(ticket.replace("photo.jpg", str(tmp_path / "photo.jpg")), {})
+    ticket, run, table = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(ticket, {})
     assert len([line for line in ticket.splitlines() if line]) == 3
-    assert capsys.readouterr().out.startswith("[('")
+    assert re.match(r"Ticket\(resnet18 .*\) \[\('ship', ", capsys.readouterr().out)
 
-    exec(run, {})
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    exec(run.replace("images=100))", f"images=100), settings=Settings(runs={str(tmp_path)!r}))"), names())
+    assert len([line for line in run.splitlines() if line]) == 3
+    assert capsys.readouterr().out.startswith("[1.0, ")
+
+    exec(table, {})
+    assert "rand+cutout" in capsys.readouterr().out
+
+
+def names():
+    """What the example may not name: a folder of its own."""
+    from lthnb.runs.machine import Settings
+
+    return {"Settings": Settings}
 
 
 def test_shipped_tickets_are_small():

@@ -1,4 +1,4 @@
-"""Fault injection. ``python tests/faults.py`` prints the full figures; the tests ask for fewer trials.
+"""Fault injection. ``python tests/helpers/faults.py`` prints the full figures; the tests ask for fewer trials.
 
 Every trial kills, crashes, starves or damages a small run and lets it go on; it must end with the same
 weights, masks and losses as an undisturbed one.
@@ -23,17 +23,16 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS)] if __name__ == "__main__" else []
 
+from helpers import small
+from helpers.small import SMALL, TINY
+from lthnb.config import ROOT
 from lthnb.images import glyphs
-from lthnb.runs import checkpoint as checkpoints, record, execute as running, files as store, ticket as tickets
-from lthnb.training import imp, loop as train
-from lthnb.config import ROOT, RunConfig
-
-SMALL = RunConfig.of(
-    name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=2,
-    epochs=4, batch_size=20, rounds=3, rate=0.4, rewind_epoch=2,
-)  # fmt: skip
-TINY = SMALL.replace(epochs=2, rounds=1, rewind_epoch=1)
+from lthnb.images.splits import load
+from lthnb.runs import checkpoint, execute, files, record, ticket
+from lthnb.training import imp, loop
 
 
 @contextlib.contextmanager
@@ -45,19 +44,24 @@ def quiet():
 def go(config, source, folder, every=0.0):
     """Run or go on; say nothing."""
     with quiet():
-        return running.run(config, source, runs=str(folder), every=every)
+        return small.make(config, source, folder, every=every)
+
+
+def warm_up(source):
+    """Let torch set itself up and read the images once, before the forks."""
+    list(imp.rounds(TINY, load(small.remembered(source), TINY.data, 0)))
 
 
 def digest(config, folder):
     """SHA-256 over the tickets' masks and weights and the record's counts and losses."""
-    found = hashlib.sha256()
+    whole = hashlib.sha256()
     for path in sorted((folder / config.key).glob("round-*.safetensors")):
-        packed, _ = tickets.read_packed(path)
+        packed, _ = ticket.read_packed(path)
         for name in sorted(packed):
-            found.update(name.encode() + packed[name].numpy().tobytes())
+            whole.update(name.encode() + packed[name].numpy().tobytes())
     for row in record.load(config, str(folder)).rounds:
-        found.update(repr({key: value for key, value in row.items() if key != "seconds"}).encode())
-    return found.hexdigest()
+        whole.update(repr({key: value for key, value in row.items() if key != "seconds"}).encode())
+    return whole.hexdigest()
 
 
 def forked(action):
@@ -79,8 +83,13 @@ def ended(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def kills(number, source, config=SMALL, plant=lambda: None, seed=0):
-    """Kill runs at random moments, ``number`` times; return (kills, differing, unrecoverable)."""
+def kills(number, source, config=SMALL, plant=lambda: None, seed=0, first=False):
+    """Kill runs at random moments, ``number`` times; return (kills, differing, unrecoverable).
+
+    Args:
+        plant: spoils the code of every child.
+        first: end with the first run that differs or cannot be recovered.
+    """
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as top:
         whole = Path(top) / "whole"
@@ -91,9 +100,10 @@ def kills(number, source, config=SMALL, plant=lambda: None, seed=0):
 
         began = time.perf_counter()
         assert ended(forked(undisturbed)) == 0
-        length, expected = time.perf_counter() - began, digest(config, whole)
+        length = time.perf_counter() - began
+        expected = digest(config, whole)
         done = differing = lost = 0
-        while done < number:
+        while done < number and not (first and differing + lost):
             folder = Path(top) / f"trial-{done}"
 
             def disturbed(folder=folder):
@@ -121,26 +131,26 @@ def kills(number, source, config=SMALL, plant=lambda: None, seed=0):
 
 def _ambient(draw):
     """Augmentation that takes noise from a global generator."""
-    inner = train.augment
+    plain = loop.augment
 
     def plant():
-        train.augment = lambda *args: (inner(*args).int() + draw()).clamp(0, 255)
+        loop.augment = lambda *args: (plain(*args).int() + draw()).clamp(0, 255)
 
     return plant
 
 
 def _loaded(change):
     """A checkpoint that comes back changed."""
-    inner = checkpoints.Checkpoints.load
+    plain = checkpoint.Checkpoints.load
 
     def spoiled(self, model):
-        saved = inner(self, model)
-        if saved:
-            change(saved)
-        return saved
+        loaded = plain(self, model)
+        if loaded:
+            change(loaded[0])
+        return loaded
 
     def plant():
-        checkpoints.Checkpoints.load = spoiled
+        checkpoint.Checkpoints.load = spoiled
 
     return plant
 
@@ -151,23 +161,34 @@ def _reset_batch_norm(saved):
             value.zero_()
 
 
+def _skip_an_epoch(saved):
+    saved.epoch += 1
+
+
 def _counting_schedule():
-    inner, seen = train.cosine, []
-    train.cosine = lambda config, epoch: (seen.append(epoch), inner(config, (len(seen) - 1) % config.epochs))[
-        1
-    ]
+    """A learning rate that counts the epochs of this process."""
+    plain = loop.cosine
+    seen = []
+
+    def cosine(config, epoch):
+        seen.append(epoch)
+        return plain(config, (len(seen) - 1) % config.epochs)
+
+    loop.cosine = cosine
 
 
 def _torn_writes():
+    """Files that are written in place, on a slow disk."""
+
     def write(path, content):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
             file.write(content[: len(content) // 2])
             file.flush()
-            time.sleep(0.05 if path.suffix == ".json" else 0.001)  # a slow disk
+            time.sleep(0.05 if path.suffix == ".json" else 0.001)
             file.write(content[len(content) // 2 :])
 
-    store.write = running.write = record.write = tickets.write = write
+    files.write = execute.write = ticket.write = write
 
 
 PLANTS = {
@@ -176,7 +197,7 @@ PLANTS = {
     "Python's generator not restored": _ambient(lambda: random.randrange(40)),
     "momentum lost": _loaded(lambda saved: saved.states["momentum"].clear()),
     "schedule lost": _counting_schedule,
-    "epoch off by one": _loaded(lambda saved: saved.progress.update(epoch=saved.progress["epoch"] + 1)),
+    "epoch off by one": _loaded(_skip_an_epoch),
     "BatchNorm not restored": _loaded(_reset_batch_norm),
     "masks lost": _loaded(lambda saved: [mask.fill_(True) for mask in saved.masks.values()]),
     "file written in place": _torn_writes,
@@ -188,13 +209,14 @@ def crash_points(source, config=TINY):
     with tempfile.TemporaryDirectory() as top:
         whole = Path(top) / "whole"
         assert ended(forked(lambda: go(config, source, whole))) == 0
-        expected, point, failing = digest(config, whole), 0, 0
+        expected = digest(config, whole)
+        point = failing = 0
         while True:
             folder = Path(top) / f"point-{point}"
-            if (
-                ended(forked(lambda folder=folder, point=point: _crash_at(point, config, source, folder)))
-                == 0
-            ):
+            status = ended(
+                forked(lambda folder=folder, point=point: _crash_at(point, config, source, folder))
+            )
+            if status == 0:
                 return point, failing  # the run ended before that many steps
             status = ended(forked(lambda folder=folder: go(config, source, folder)))
             failing += status != 0 or digest(config, folder) != expected
@@ -221,7 +243,9 @@ def _crash_at(point, config, source, folder):
             step()
             super().flush()
 
-    fsync, replace, opened = os.fsync, os.replace, Path.open
+    fsync = os.fsync
+    replace = os.replace
+    opened = Path.open
 
     def open_(self, mode="r", *args, **kwargs):
         if mode != "wb":
@@ -239,13 +263,16 @@ def _crash_at(point, config, source, folder):
         replace(*paths)
         step()
 
-    Path.open, os.fsync, os.replace = open_, sync, rename
+    Path.open = open_
+    os.fsync = sync
+    os.replace = rename
     go(config, source, folder)
 
 
 def damaged(content, kind, draw):
     """One damaged copy of a file's bytes."""
-    content, place = bytearray(content), draw.randrange(len(content))
+    content = bytearray(content)
+    place = draw.randrange(len(content))
     if kind == "bit flip":
         content[place] ^= 1 << draw.randrange(8)
     elif kind == "truncation":
@@ -266,7 +293,8 @@ KINDS = ("bit flip", "truncation", "zeroed", "random", "insertion")
 
 def damage(number, source, seed=0):
     """Damage copies of each format; return format -> (refused, silent, other errors, slowest seconds)."""
-    draw, result = random.Random(seed), {}
+    draw = random.Random(seed)
+    result = {}
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)
         pid = forked(lambda: go(SMALL, source, folder))
@@ -278,13 +306,11 @@ def damage(number, source, seed=0):
         go(SMALL, source, folder)
         shutil.copy(folder / SMALL.key / "round-03.safetensors", folder / "ticket")
         shutil.copy(folder / f"{SMALL.key}.json", folder / "record")
-        readers = {"checkpoint": tickets.read_packed, "ticket": tickets.load, "record": record.read}
+        readers = {"checkpoint": ticket.read_packed, "ticket": ticket.Ticket.load, "record": record.read}
         for name, read in readers.items():
-            content, counts, slowest = (
-                (folder / name).read_bytes(),
-                {"refused": 0, "silent": 0, "other": 0},
-                0.0,
-            )
+            content = (folder / name).read_bytes()
+            counts = {"refused": 0, "silent": 0, "other": 0}
+            slowest = 0.0
             path = folder / f"bad-{name}"
             while sum(counts.values()) < number:
                 spoiled = damaged(content, KINDS[sum(counts.values()) % len(KINDS)], draw)
@@ -295,7 +321,7 @@ def damage(number, source, seed=0):
                 try:
                     read(path)
                     counts["silent"] += 1
-                except store.Damaged as error:
+                except files.Damaged as error:
                     counts["refused" if path.name in str(error) else "other"] += 1
                 except Exception:
                     counts["other"] += 1
@@ -318,7 +344,7 @@ def disks(sizes, source, config=TINY):
                 resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
                 try:
                     go(config, source, folder)
-                except store.DiskFull as error:
+                except files.DiskFull as error:
                     left = [path for path in folder.rglob(".*") if path.is_file()]
                     os._exit(7 if str(folder) in str(error) and not left else 8)
 
@@ -334,14 +360,15 @@ def tmpfs(sizes, source, config=TINY):
     told = alike = 0
     with tempfile.TemporaryDirectory() as top:
         go(config, source, Path(top) / "whole")
-        expected, disk = digest(config, Path(top) / "whole"), Path(top) / "disk"
+        expected = digest(config, Path(top) / "whole")
+        disk = Path(top) / "disk"
         disk.mkdir()
         for size in sizes:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
             try:
                 try:
                     go(config, source, disk)
-                except store.DiskFull:
+                except files.DiskFull:
                     told += not [path for path in disk.rglob(".*") if path.is_file()]
                 subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
                 go(config, source, disk)
@@ -362,10 +389,10 @@ def races(number):
             def contend(folder=folder, start=start):
                 time.sleep(max(0, start - time.time()))
                 try:
-                    with store.lock(folder, wait=0):
+                    with files.lock(folder, wait=0):
                         time.sleep(0.15)
                         os._exit(5)
-                except store.RunBusy:
+                except files.RunBusy:
                     os._exit(6)
 
             statuses = sorted(ended(pid) for pid in [forked(contend) for _ in range(4)])
@@ -442,15 +469,16 @@ def main():
         help="kills, plants, crashes, damage, disks, tmpfs, races, parameters, papermill",
     )
     only = parser.parse_args().only
+    sys.path.insert(0, str(TESTS / "pages"))
     import test_parameters
 
     source = glyphs.glyphs()
-    list(imp.rounds(TINY, running.load(source, TINY.data, 0)))  # warm up before the forks
+    warm_up(source)
     sizes = [4096 + 300 * index for index in range(50)]
     figures = {
         "kills": lambda: kills(200, source),
         "plants": lambda: {
-            name: kills(100 if "place" in name else 25, source, plant=p) for name, p in PLANTS.items()
+            name: kills(100 if "place" in name else 25, source, plant=plant) for name, plant in PLANTS.items()
         },
         "crashes": lambda: crash_points(source, SMALL),
         "damage": lambda: damage(1000, source),

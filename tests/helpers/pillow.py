@@ -1,4 +1,4 @@
-"""What every operation of ``operations`` must equal, done by Pillow one image at a time."""
+"""What every operation of ``pillow_ops`` must equal, done by Pillow one image at a time."""
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -85,8 +85,8 @@ def _policy():
     own = {"shear_y": "shear_y_bicubic", "rotate": "rotate_grey"}
     own |= {"translate_x": "translate_x_grey", "translate_y": "translate_y_grey"}
     names = [own.get(name, name) for name in augment.AUTO]
-    plus = [float(name in augment.ENHANCE) for name in augment.AUTO]
-    rows = zip(*(part.tolist() for part in augment._policy()), strict=True)
+    plus = [entry.neutral for entry in augment.AUTO.values()]
+    rows = zip(*(part.tolist() for part in augment.policy()), strict=True)
     return [[(names[c], p, v + plus[c]) for c, p, v in zip(*row, strict=True)] for row in rows]
 
 

@@ -1,7 +1,10 @@
 """The one small run of all tests, and the one way to make it."""
 
+import dataclasses
 import os
 from pathlib import Path
+
+from torch import Tensor
 
 from lthnb.config import ROOT, RunConfig
 from lthnb.images.dataset import Source
@@ -41,6 +44,21 @@ def on_cpu(runs: Path | str, precision: str = "fp32") -> Settings:
     return Settings(runs=str(runs), device="cpu", precision=precision)
 
 
+KNOWN: dict[tuple, Tensor] = {}  # images that were read
+
+
+def remembered(source: Source) -> Source:
+    """The same images, read once for all runs of this process and of those forked from it."""
+
+    def read(split: str, indices: Tensor, side: int) -> Tensor:
+        key = (source.read, split, tuple(indices.tolist()), side)
+        if key not in KNOWN:
+            KNOWN[key] = source.read(split, indices, side)
+        return KNOWN[key].clone()
+
+    return dataclasses.replace(source, read=read)
+
+
 def make(
     config: RunConfig,
     source: Source,
@@ -54,7 +72,7 @@ def make(
     required = config.requires
     if required and not (Path(runs) / f"{required.key}.json").exists():
         make(required, source, runs, precision=precision, every=every)
-    for _ in execute(config, source, on_cpu(runs, precision), every=every, again=again):
+    for _ in execute(config, remembered(source), on_cpu(runs, precision), every=every, again=again):
         pass
     return record.load(config, str(runs))
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import random
-import resource
 import tempfile
 import time
 import timeit
@@ -13,16 +12,21 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lthnb.images import glyphs
-from lthnb.training import augment, masks
-from lthnb.training import loop as inner
-from lthnb.runs.checkpoint import Checkpoints
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
+
 from lthnb.config import PROFILES, RunConfig, TrainConfig, stream
-from lthnb.runs.costs import settle
+from lthnb.images import glyphs
 from lthnb.images.splits import load
+from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.machine import set_determinism
+from lthnb.training import augment, imp, masks
+from lthnb.training import loop as inner
+from lthnb.training.loop import History, copy, evaluate, predict
 from lthnb.training.networks import build
 from lthnb.training.step import Step, graphed
-from lthnb.training.loop import copy, evaluate, predict
 
 Row = dict[str, Any]
 
@@ -33,12 +37,13 @@ def measure(images: int = 2000) -> Iterator[Row]:
     Yields rows {what, value, plain, ratio}: ``plain`` is the same work by Pillow or a loader and a plain loop
     (``reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
     """
-    settle()
+    set_determinism()
     yield from _augmentation(glyphs.glyphs().read("train", torch.arange(images), 32).contiguous())
     yield from _training(RunConfig.of(name="glyphs", **PROFILES["demo"]).replace(test_limit=2000))
     if torch.cuda.is_available():
         yield from _paper_step()
-    yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    if resource:
+        yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def seconds(action: Callable[..., object], *given: object) -> float:
@@ -63,11 +68,11 @@ def _augmentation(images: torch.Tensor) -> Iterator[Row]:
 
 
 def _training(run: RunConfig) -> Iterator[Row]:
-    from helpers import pillow
-    from helpers import reference
+    from helpers import pillow, reference
 
     data, draw = load(glyphs.glyphs(), run.data, 0), random.Random(0)
-    model, plain = build(run.network, 0, side=16), reference.hooked(build(run.network, 0, side=16))
+    architecture = imp.architecture_of(run, data)
+    model, plain = build(architecture, 0), reference.hooked(build(architecture, 0))
     number, plainly = len(data.train), torch.optim.SGD(plain.parameters(), 0.1, 0.9, weight_decay=5e-4)
     for policy, chain in (("base", None), ("rand", lambda image: pillow.random_chain(image, draw))):
         batches = reference.loader(data.train, data, run.train.batch_size, True, chain)
@@ -80,9 +85,11 @@ def _training(run: RunConfig) -> Iterator[Row]:
     slow = len(data.test) / seconds(reference.evaluate, plain, batches)
     yield _row("evaluation, images/s", 3500 / seconds(evaluate, model, data), slow)
     with tempfile.TemporaryDirectory() as folder:
-        keeper, state = Checkpoints(Path(folder), run.key, {}), copy(model)
+        keeper = Checkpoints(Path(folder), run.key, {})
+        step = Step(model, data, run.train)
+        current = imp.Pass(0, 1, 2, masks.ones(model), copy(model), step, History())
         for _ in range(4):
-            keeper.save({}, masks.ones(model), dict.fromkeys(("model", "momentum", "rewind"), state))
+            keeper.save(current, {})
     yield _row("dense demo checkpoint, % of 20 s on the clock", 100 * keeper.seconds / 4 / keeper.every)
 
 
@@ -102,7 +109,7 @@ def _paper_step() -> Iterator[Row]:
     data, config = load(glyphs.glyphs(), RunConfig.of(name="glyphs").data, 0, "cuda"), RunConfig().train
     images, labels = data.train.images[:100], data.train.labels[:100]
     for name, capture in (("eager", None), ("captured", graphed)):
-        model = build(RunConfig().network, 0).to("cuda")
+        model = build(imp.architecture_of(RunConfig(), data), 0).to("cuda")
         step = Step(model, data, config, "bf16", capture)
         step.begin(masks.ones(model))
         step.epoch(0.1)

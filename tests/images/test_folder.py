@@ -6,7 +6,7 @@ import torch
 from conftest import opened, pack, tar_of
 from PIL import Image
 
-from lthnb.images.folder import DataError
+from lthnb.images.dataset import DataError
 
 
 def png(colour=(10, 20, 30), size=(20, 20)):
@@ -26,8 +26,8 @@ def test_a_directory_and_its_archives_are_one_data_set(image_folder, tmp_path):
     for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz"), (".tar.xz", "w:xz")):
         sources.append(opened(pack(folder, tmp_path / f"pets{suffix}", mode)))
 
-    assert len({source.facts.name for source in sources}) == 1
-    assert sources[0].facts.name.startswith("folder:pets@")
+    assert len({source.info.name for source in sources}) == 1
+    assert sources[0].info.name.startswith("folder:pets@")
     everything = torch.arange(8)
     assert all(
         torch.equal(s.read("train", everything, 16), sources[0].read("train", everything, 16))
@@ -37,10 +37,10 @@ def test_a_directory_and_its_archives_are_one_data_set(image_folder, tmp_path):
 
 def test_changed_pixels_change_the_name(image_folder):
     folder = image_folder({"cat": 2, "dog": 2})
-    before = opened(folder).facts.name
+    before = opened(folder).info.name
     (folder / "train" / "cat" / "000.png").write_bytes(png())
 
-    assert opened(folder).facts.name != before
+    assert opened(folder).info.name != before
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_images_are_cut_to_their_central_square_and_resized_by_area(tmp_path):
 def test_grey_sets_keep_one_channel(image_folder):
     source = opened(image_folder({"a": 2, "b": 2}, mode="L"))
 
-    assert source.facts.channels == 1
+    assert source.info.channels == 1
     assert source.read("test", torch.arange(2), 16).shape == (2, 1, 16, 16)
 
 
 def test_hidden_files_and_folders_beside_the_splits_are_ignored(tmp_path):
     extra = {"pets/train/cat/.DS_Store": b"x", "pets/meta/notes.txt": b"x", "pets/README": b"x"}
 
-    assert opened(tar_of(tmp_path / "pets.tar", small(**extra))).facts.classes == ("cat", "dog")
+    assert opened(tar_of(tmp_path / "pets.tar", small(**extra))).info.classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -135,8 +135,8 @@ def test_an_archive_cut_anywhere_is_named(image_folder, tmp_path, mode):
 def test_a_damaged_header_inside_an_archive_is_named(tmp_path):
     path = tar_of(tmp_path / "pets.tar", small())
     content = bytearray(path.read_bytes())
-    place = content.index(b"pets/test/dog/0.png")
-    content[place + 6] ^= 1
+    header = content.index(b"pets/test/dog/0.png")
+    content[header + 6] ^= 1
     path.write_bytes(content)
 
     with pytest.raises(DataError, match=r"pets\.tar is not a whole tar archive"):
@@ -165,7 +165,7 @@ def test_pixels_of_sixteen_bits_are_refused_by_name(tmp_path):
 def test_large_images_are_read_at_224_pixels(tmp_path):
     files = {name: png(size=(300, 260)) for name in small()}
 
-    assert opened(tar_of(tmp_path / "pets.tar", files)).facts.side == 224
+    assert opened(tar_of(tmp_path / "pets.tar", files)).info.side == 224
 
 
 def listed(**lists):
@@ -190,7 +190,7 @@ def test_published_lists_match_names_exactly(tmp_path):
     assert [red[index] for index in train] == [1, 3]
     assert [red[index] for index in val] == [0, 5]
     assert source.labels["test"].tolist() == [0, 1]
-    assert source.facts.few
+    assert source.info.few
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """Where the weights of a ticket are: nulls, overlaps, what is saved, and the file that keeps a measure."""
 
-from helpers import made_up
 import pytest
 import torch
+from helpers import made_up
 
-from lthnb.measures import layers, measure as measures
-from lthnb.pages import inside as profiles, tables
-from lthnb.runs import record, execute as running, ticket as tickets
-from lthnb.training import masks
 from lthnb.config import NetworkConfig, RunConfig
 from lthnb.images.splits import load
-from lthnb.training.networks import build
-from lthnb.runs.record import MissingRun
+from lthnb.measures import layers
+from lthnb.measures import measure as measures
+from lthnb.pages import inside as profiles
+from lthnb.pages import tables
+from lthnb.runs import execute as running
+from lthnb.runs import record
+from lthnb.runs import ticket as tickets
 from lthnb.runs.files import Damaged
+from lthnb.runs.record import MissingRun
 from lthnb.runs.ticket import Shape
+from lthnb.training import masks
+from lthnb.training.networks import build
 
 RUN = RunConfig.of(
     name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lthnb.pages import parameters
 from lthnb.config import DataMissing, ParameterError
+from lthnb.pages import parameters
 
 OWN = """profile: str = "auto"  # how much
 seeds: int = 3

@@ -1,151 +1,205 @@
 """Random and shuffled masks and reinitialised tickets: what they share with the ticket and what not."""
 
 import dataclasses
+import shutil
 
-from helpers import faults
 import pytest
 import torch
+from helpers import faults, small
+from helpers.small import SMALL, TINY, WIDER, make
 
-from lthnb.runs import record, execute as running, ticket as tickets
-from lthnb.training import imp
-from lthnb.config import ParameterError, RunConfig, stream
+from lthnb.config import ParameterError, stream
 from lthnb.images.splits import load
-from lthnb.training.masks import dropped, prunable, zero_
+from lthnb.runs import record
+from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.execute import Execution, execute
+from lthnb.runs.queue import Job, missing
+from lthnb.runs.record import MissingRun
+from lthnb.runs.ticket import Ticket, TicketError, ticket_path
+from lthnb.training import imp, loop
+from lthnb.training.masks import CONTROLS
 from lthnb.training.networks import build
-from lthnb.training.loop import copy, train
 
-TICKET = RunConfig.of(
-    name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,
-    epochs=4, batch_size=20, rounds=4, rate=0.4, rewind_epoch=2,
-)  # fmt: skip
+TICKET = WIDER.replace(rounds=4)
+CONTROLLED = {control: TICKET.replace(control=control, every=2) for control in CONTROLS}
 
 
 @pytest.fixture(scope="module")
 def runs(glyphs, tmp_path_factory):
     """A folder with the ticket's run and its three controls, trained at rounds 2 and 4."""
     folder = tmp_path_factory.mktemp("controls")
-    for control in ("none", "random", "shuffled", "reinit"):
-        config = TICKET if control == "none" else TICKET.replace(control=control, every=2)
-        running.run(config, glyphs, runs=str(folder))
+    for config in CONTROLLED.values():
+        make(config, glyphs, folder)
     return folder
 
 
-def kept(folder, control):
-    config = TICKET.replace(control=control, every=2) if control else TICKET
+def kept(folder, config):
     return {row["round"]: row["kept"] for row in record.load(config, str(folder)).rounds}
 
 
+def counts(folder, config):
+    return {row["round"]: row["correct"] for row in record.load(config, str(folder)).rounds}
+
+
+def ticket_of(folder, config, index):
+    return Ticket.load(ticket_path(folder / config.key, index))
+
+
 def test_counts_are_those_of_the_ticket(runs):
-    ticket = kept(runs, "")
+    ticket = kept(runs, TICKET)
 
     assert list(ticket) == [0, 1, 2, 3, 4]
-    for control in ("random", "shuffled", "reinit"):
-        found = kept(runs, control)
-        assert list(found) == [2, 4]
-        assert [sum(found[index]) for index in found] == [sum(ticket[index]) for index in found]
-    assert all(kept(runs, name)[4] == ticket[4] for name in ("shuffled", "reinit"))
-    assert kept(runs, "random")[4] != ticket[4]
+    for config in CONTROLLED.values():
+        own = kept(runs, config)
+        assert list(own) == [2, 4]
+        assert [sum(own[index]) for index in own] == [sum(ticket[index]) for index in own]
+    assert kept(runs, CONTROLLED["shuffled"])[4] == ticket[4]
+    assert kept(runs, CONTROLLED["reinit"])[4] == ticket[4]
+    assert kept(runs, CONTROLLED["random"])[4] != ticket[4]
 
 
-def starts(config, glyphs, masks_of, monkeypatch):
-    """Weights and masks with which each training of a run begins."""
-    found, inner = [], imp.train
+def begun(config, glyphs, monkeypatch, runs):
+    """Weights, masks and first epoch of each training of a run."""
+    seen = []
+    train = loop.train
 
-    def spy(model, masks, *args, **options):
-        zero_(prunable(model), dropped(masks))
-        found.append((copy(model), masks, options["start"]))
-        return inner(model, masks, *args, **options)
+    def spy(step, settings, history, *, start=0, **rest):
+        masks = {name: ~pruned for name, pruned in step.pruned.items()}
+        seen.append((loop.copy(step.model), masks, start))
+        return train(step, settings, history, start=start, **rest)
 
-    monkeypatch.setattr(imp, "train", spy)
-    list(imp.rounds(config, load(glyphs, config.data, config.seed), masks_of=masks_of))
-    return found
-
-
-def masks_from(runs, glyphs, config):
-    this = running._Run(config, glyphs, "cpu", "fp32", runs / config.key, None, 20)
-    return this._control()
+    execution = Execution.prepare(config, glyphs, small.on_cpu(runs), runs / config.key, every=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train", spy)
+        list(imp.rounds(config, execution.data, masks_of=execution.masks_of()))
+    return seen
 
 
 @pytest.mark.parametrize("control", ["random", "shuffled"])
 def test_random_and_shuffled_masks_start_from_the_ticket_s_rewind_weights(runs, glyphs, monkeypatch, control):
-    config = TICKET.replace(control=control, every=2)
-    with monkeypatch.context() as patch:
-        ticket = starts(TICKET, glyphs, None, patch)
-    with monkeypatch.context() as patch:
-        _, *others = starts(config, glyphs, masks_from(runs, glyphs, config), patch)
+    ticket = begun(TICKET, glyphs, monkeypatch, runs)
+    _, *others = begun(CONTROLLED[control], glyphs, monkeypatch, runs)
 
     assert [start for _, _, start in others] == [2, 2]
     for (weights, masks, _), (theirs, own, _) in zip(others, ticket[2::2], strict=True):
         for name, mask in masks.items():
             both = mask & own[name]
             assert torch.equal(weights[name][both], theirs[name][both])
+        assert any((mask & own[name]).any() for name, mask in masks.items())
         rest = weights.keys() - masks.keys()
         assert all(torch.equal(weights[name], theirs[name]) for name in rest)  # BatchNorm too
 
 
 def test_reinitialised_tickets_keep_the_masks_and_every_survivor_differs(runs, glyphs, monkeypatch):
-    config = TICKET.replace(control="reinit", every=2)
-    found = starts(config, glyphs, masks_from(runs, glyphs, config), monkeypatch)
-    first = build(TICKET.network, 0, side=16).state_dict()
+    trainings = begun(CONTROLLED["reinit"], glyphs, monkeypatch, runs)
+    first = build(small.architecture(TICKET), 0).state_dict()
+    early = ticket_of(runs, TICKET, 0).states["rewind"]
 
-    assert [start for _, _, start in found] == [0, 0]  # trained the full length
-    for (weights, masks, _), index in zip(found, (2, 4), strict=True):
-        ticket = tickets.load(runs / TICKET.key / f"round-{index:02}.safetensors")
-        early = tickets.load(runs / TICKET.key / "round-00.safetensors").states["rewind"]
+    assert [start for _, _, start in trainings] == [0, 0]  # trained the full length
+    for (weights, masks, _), index in zip(trainings, (2, 4), strict=True):
+        ticket = ticket_of(runs, TICKET, index)
         for name, mask in masks.items():
+            survivors = weights[name][mask]
             assert torch.equal(mask, ticket.masks[name])
-            assert (weights[name][mask] != first[name][mask]).all()
-            assert (weights[name][mask] != early[name][mask]).all()
-            assert (
-                weights[name][mask].abs().max() <= 1 / weights[name][0].numel() ** 0.5
-            )  # drawn as the first
+            assert (survivors != first[name][mask]).all()
+            assert (survivors != early[name][mask]).all()
+            assert survivors.abs().max() <= 1 / weights[name][0].numel() ** 0.5  # drawn as the first
 
 
 def test_the_rewind_weights_of_a_control_are_those_of_the_ticket_s_dense_round(glyphs):
-    model, data = build(TICKET.network, 0, side=16), load(glyphs, TICKET.data, 0)
-    full = {name: torch.ones_like(w, dtype=torch.bool) for name, w in prunable(model).items()}
-    whole = train(model, full, data, TICKET.train, seed=0, keep_at=2).kept
-    model = build(TICKET.network, 0, side=16)
-    short = train(model, full, data, TICKET.train, seed=0, keep_at=2, stop=2).kept
+    data = load(glyphs, TICKET.data, 0)
+    ticket = next(imp.rounds(TICKET, data))
+    first = next(now for now in imp.passes(CONTROLLED["random"], data, masks_of=None) if now.complete)
 
-    assert all(torch.equal(whole[name], short[name]) for name in whole)
+    assert (ticket.epoch, first.epoch) == (4, 2)
+    assert ticket.rewind.keys() == first.rewind.keys()
+    assert all(torch.equal(value, first.rewind[name]) for name, value in ticket.rewind.items())
 
 
-def test_a_control_makes_what_it_needs_of_its_ticket(runs, glyphs, tmp_path):
-    config = TICKET.replace(control="reinit", every=2)
-    running.run(config, glyphs, runs=str(tmp_path))
-    other = {row["round"]: row["correct"] for row in record.load(config, str(tmp_path)).rounds}
+def test_the_first_pass_of_a_control_is_no_round_of_it(runs):
+    assert not imp.is_round(CONTROLLED["random"], 0)
+    assert imp.is_round(TICKET, 0)
+    assert not ticket_path(runs / CONTROLLED["random"].key, 0).exists()
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_without_its_ticket_s_run_says_which_is_missing(glyphs, tmp_path, control):
+    config = CONTROLLED[control]
+
+    with pytest.raises(MissingRun, match=rf"{control}, seed 0 needs .* \({TICKET.key}\.json\) on record"):
+        list(execute(config, glyphs, small.on_cpu(tmp_path)))
+    assert not (tmp_path / f"{config.key}.json").exists()
+
+
+def test_what_a_control_needs_of_its_ticket_is_made_before_it(runs, glyphs, tmp_path):
+    config = CONTROLLED["reinit"]
+
+    def jobs():
+        return missing([Job(config, "glyphs", small.on_cpu(tmp_path), seconds=4.0)])
+
+    def carry_out():
+        for job in jobs():
+            list(execute(job.config, glyphs, job.settings, again=job.again))
+
+    assert [(job.config, job.again) for job in jobs()] == [(TICKET, False), (config, False)]
+    carry_out()
+    assert jobs() == []
+    assert counts(tmp_path, config) == counts(runs, config)
+
     before = (tmp_path / f"{TICKET.key}.json").read_bytes()
     (tmp_path / f"{config.key}.json").unlink()
+    assert [(job.config, job.again) for job in jobs()] == [(config, False)]
     for path in (tmp_path / TICKET.key).glob("round-*"):
         path.unlink()  # as if the record had come from another machine
-    running.run(config, glyphs, runs=str(tmp_path))
+    assert [(job.config, job.again) for job in jobs()] == [(TICKET, True), (config, False)]
+    carry_out()
 
     assert (tmp_path / f"{TICKET.key}.json").read_bytes() == before
-    assert {row["round"]: row["correct"] for row in record.load(config, str(tmp_path)).rounds} == other
+    assert counts(tmp_path, config) == counts(runs, config)
+
+
+@pytest.mark.parametrize("control", ["random", "shuffled"])
+def test_masks_that_are_drawn_need_the_record_of_the_ticket_alone(runs, glyphs, tmp_path, control):
+    config = CONTROLLED[control]
+    shutil.copy(runs / f"{TICKET.key}.json", tmp_path)
+    assert [job.config for job in missing([Job(config, "glyphs", small.on_cpu(tmp_path))])] == [config]
+    list(execute(config, glyphs, small.on_cpu(tmp_path)))
+
+    assert counts(tmp_path, config) == counts(runs, config)
+
+
+@pytest.mark.parametrize("about", [{"round": 3}, {"key": "0" * 16}], ids=["another round", "another run"])
+def test_a_control_refuses_a_ticket_of_another_round_or_run(runs, glyphs, tmp_path, about):
+    shutil.copytree(runs / TICKET.key, tmp_path / TICKET.key)
+    shutil.copy(runs / f"{TICKET.key}.json", tmp_path)
+    path = ticket_path(tmp_path / TICKET.key, 2)
+    ticket = Ticket.load(path)
+    dataclasses.replace(ticket, about={**ticket.about, **about}).save(path)
+    holds = {"round": 2, "key": TICKET.key} | about
+
+    words = rf"round-02.safetensors of {TICKET.key} holds round {holds['round']} of {holds['key']}; remove it"
+    with pytest.raises(TicketError, match=words):
+        list(execute(CONTROLLED["reinit"], glyphs, small.on_cpu(tmp_path)))
 
 
 @pytest.mark.parametrize("control", ["shuffled", "reinit"])
 def test_a_control_that_was_stopped_goes_on_with_the_same_bits(runs, glyphs, tmp_path, monkeypatch, control):
-    config, inner = TICKET.replace(control=control, every=2), imp.train
-    running.run(TICKET, glyphs, runs=str(tmp_path))
+    config = CONTROLLED[control]
+    make(TICKET, glyphs, tmp_path)
+    save = Checkpoints.save
 
-    def stopping(model, masks, data, settings, *, after, **options):
-        def then(done, step, trained):
-            after(done, step, trained)
-            if done == 3 and sum(map(int, next(iter(masks.values())).flatten())) < 108:
-                raise KeyboardInterrupt
-
-        return inner(model, masks, data, settings, after=then, **options)
+    def stopping(self, current, notes):
+        save(self, current, notes)
+        if (current.index, current.epoch) == (4, 3):
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(imp, "train", stopping)
+        patch.setattr(Checkpoints, "save", stopping)
         with pytest.raises(KeyboardInterrupt):
-            running.run(config, glyphs, runs=str(tmp_path), every=0)
-    went_on = running.run(config, glyphs, runs=str(tmp_path))
-    straight = record.load(config, str(runs))
+            make(config, glyphs, tmp_path, every=0)
+    went_on = make(config, glyphs, tmp_path)
 
-    assert [row["curve"] for row in went_on.rounds] == [row["curve"] for row in straight.rounds]
+    assert faults.digest(config, tmp_path) == faults.digest(config, runs)
     assert went_on.made["exact"]
 
 
@@ -160,6 +214,13 @@ def test_what_makes_no_sense_is_refused():
 
 def test_streams_of_the_controls_differ():
     names = ("init", "reinit", "random masks", "shuffled masks")
+
     assert len({int(torch.randint(2**60, (), generator=stream(0, name))) for name in names}) == 4
-    assert dataclasses.asdict(TICKET.replace(control="random").parent) == dataclasses.asdict(TICKET)
-    assert faults.TINY.parent == faults.TINY
+
+
+def test_a_control_requires_its_ticket_and_a_refit_the_run_that_chooses():
+    refit = SMALL.replace(split="refit")
+
+    assert all(config.requires == TICKET for config in CONTROLLED.values())
+    assert refit.requires == SMALL.replace(split="choosing")
+    assert TINY.requires is None and refit.requires.requires is None

@@ -5,11 +5,11 @@ import re
 import pytest
 from helpers.made_up import record
 
+from lthnb.config import RunConfig
 from lthnb.measures import measure as measures
 from lthnb.runs import record as records
-from lthnb.config import RunConfig
-from lthnb.runs.record import MissingRun, Record
 from lthnb.runs.files import UNSEALED, Damaged, seal
+from lthnb.runs.record import MissingRun, Record
 
 
 def tight(document):

@@ -12,13 +12,14 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
-from helpers import faults
 import pytest
 import torch
+from helpers import faults
 
 from lthnb import __main__
-from lthnb.runs import record, sweep, ticket as tickets
 from lthnb.config import ROOT, ParameterError, UserError
+from lthnb.runs import record, sweep
+from lthnb.runs import ticket as tickets
 from lthnb.runs.sweep import Sweep, Task
 
 PARENT = faults.TINY

@@ -7,13 +7,15 @@ from conftest import density, opened
 from PIL import Image
 from safetensors.torch import save as serialise
 
-from lthnb.images import splits as data
-from lthnb.runs import files as store, ticket as tickets
-from lthnb.training import imp, masks, loop as train
 from lthnb.config import NetworkConfig, RunConfig
-from lthnb.training.networks import build
+from lthnb.images import splits as data
+from lthnb.runs import files as store
+from lthnb.runs import ticket as tickets
 from lthnb.runs.files import UNSEALED, Damaged
 from lthnb.runs.ticket import Shape, Ticket, TicketError
+from lthnb.training import imp, masks
+from lthnb.training import loop as train
+from lthnb.training.networks import build
 
 RUN = RunConfig.of(
     name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,

@@ -1,15 +1,19 @@
 import numpy as np
-from helpers import pillow
 import pytest
 import torch
+from helpers import pillow
 from scipy import stats
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
+from lthnb.config import AUGMENTATIONS, stream
 from lthnb.training import augment as module
 from lthnb.training.augment import AUTO, RANDOM, Draws, augment, crop, cutout, flip
-from lthnb.config import RULES, stream
 
-NAMES = [name for name in RULES["augment"].choices if name != "none"]
+NAMES = [name for name in AUGMENTATIONS if name != "none"]
+
+
+def test_the_names_of_augmentations_are_those_a_configuration_may_ask_for():
+    assert tuple(module.AUGMENTATIONS) == AUGMENTATIONS
 
 
 def once(images, name, epoch=0, kind="corrected"):
@@ -62,10 +66,10 @@ def test_a_crop_is_a_window_of_the_padded_image_at_a_uniform_place():
     padded = torch.nn.functional.pad(image, (1, 1, 1, 1))[0, 0]
     windows = {padded[y : y + 8, x : x + 8].numpy().tobytes(): (y, x) for y in range(3) for x in range(3)}
 
-    out = crop(image.expand(9000, 1, 8, 8), Draws([stream(0, "a")], 9000), 1)
-    places = [windows[each[0].numpy().tobytes()] for each in out]
+    out = crop(image.expand(9000, 1, 8, 8), Draws([stream(0, "a")], 9000))
+    corners = [windows[image[0].numpy().tobytes()] for image in out]
 
-    assert stats.chisquare([places.count((y, x)) for y in range(3) for x in range(3)]).pvalue > 1e-4
+    assert stats.chisquare([corners.count((y, x)) for y in range(3) for x in range(3)]).pvalue > 1e-4
 
 
 def test_a_flip_mirrors_half_of_the_images():
@@ -109,18 +113,18 @@ def chains(monkeypatch, images, policy):
 
 
 def through_pillow(images, chain, names):
-    found = []
+    results = []
     for image, steps in zip(images.numpy(), chain, strict=True):
         for code, value in steps:
             image = pillow.apply(names[code], image, value)
-        found.append(image)
-    return np.stack(found)
+        results.append(image)
+    return np.stack(results)
 
 
 def test_whole_random_chains_equal_pillow_on_every_image(monkeypatch, glyphs):
     images = glyphs.read("train", torch.arange(2000), 32).contiguous()
     out, chain = chains(monkeypatch, images, module.random_operations)
-    names = [operation.__name__ for operation, *_ in RANDOM]
+    names = [entry.operation.__name__ for entry in RANDOM]
 
     assert np.array_equal(out.numpy(), through_pillow(images, chain, names))
     assert {names[code] for steps in chain for code, _ in steps} == set(names)
@@ -151,7 +155,7 @@ def test_whole_jitter_chains_equal_pillow_on_every_image(monkeypatch, images):
 
 def test_the_policy_is_the_published_one():
     published = AutoAugment(AutoAugmentPolicy.CIFAR10).policies
-    codes, chances, _ = module._policy()
+    codes, chances, _ = module.policy()
     names = [name.replace("_", "") for name in AUTO]
     words = [pair.split() for pair in module.POLICY.split(",")]
 
@@ -170,7 +174,7 @@ def test_values_are_uniform_over_the_published_ranges(monkeypatch, images):
     }
     expected |= dict.fromkeys(("color", "contrast", "brightness", "sharpness"), (0.05, 0.95))
     _, chain = chains(monkeypatch, images[:10].repeat(200, 1, 1, 1), module.random_operations)
-    names = [operation.__name__ for operation, *_ in RANDOM]
+    names = [entry.operation.__name__ for entry in RANDOM]
     for name, (low, high) in expected.items():
         drawn = [value for steps in chain for code, value in steps if names[code] == name]
         assert stats.kstest(drawn, "uniform", (low, high - low)).pvalue > 1e-5, name
@@ -180,7 +184,7 @@ def test_signs_and_chances_of_the_policy_are_those_drawn(monkeypatch, images):
     _, chain = chains(monkeypatch, images[:10].repeat(800, 1, 1, 1), module.auto_policy)
     moves = [v for steps in chain for code, v in steps if list(AUTO)[code] == "translate_y"]
     colours = [v for steps in chain for code, v in steps if list(AUTO)[code] == "color" and v != 1]
-    _codes, chances, _ = module._policy()
+    _codes, chances, _ = module.policy()
     applied = np.mean([code != 0 for steps in chain for code, _ in steps])
 
     assert abs(np.mean(np.array(moves) > 0) - 0.5) < 4 * 0.5 / len(moves) ** 0.5

@@ -183,7 +183,9 @@ def test_rewinding_as_released_is_one_epoch_later_and_trains_as_long_as_round_ze
     assert [len(curve) for curve in released] == [4, 4]
     assert [len(curve) for curve in corrected] == [4, 2]
     assert released[0] == corrected[0]
-    epochs = [current.epoch for current in imp.passes(short.replace(rewind="as_released"), loaded) if current.rewind]
+    epochs = [
+        current.epoch for current in imp.passes(short.replace(rewind="as_released"), loaded) if current.rewind
+    ]
     assert epochs[0] == 3
 
 

@@ -1,100 +1,116 @@
+"""The training loop: equal to the plain one bit for bit, told by a history, counted in whole images."""
+
 import math
 
 import pytest
-from helpers import reference
 import torch
+from helpers import reference
+from helpers.small import WIDER, architecture
+from torch.nn.utils import prune
 
-from lthnb.images import splits as data
-from lthnb.training import masks, loop as train
+from lthnb.config import TrainConfig, stream
+from lthnb.images.splits import Data, Split
+from lthnb.training import loop, masks
 from lthnb.training.augment import augment
-from lthnb.config import DataConfig, NetworkConfig, TrainConfig, stream
-from lthnb.training.networks import build
+from lthnb.training.loop import History
+from lthnb.training.networks import build, prunable
+from lthnb.training.step import Diverged
 
-TINY = NetworkConfig(model="resnet10", width=4)
 
-
-@pytest.fixture(scope="module")
-def loaded(glyphs):
-    return data.load(
-        glyphs, DataConfig(name="glyphs", images=60, side=16, val_limit=50, test_limit=50), seed=0
-    )
+def new_model():
+    return build(architecture(WIDER), 0)
 
 
 def halves(model, seed=0):
+    """Masks that keep about half of every layer."""
     draw = torch.Generator().manual_seed(seed)
-    return {name: torch.rand(w.shape, generator=draw) < 0.5 for name, w in masks.prunable(model).items()}
+    return {name: torch.rand(weight.shape, generator=draw) < 0.5 for name, weight in prunable(model).items()}
+
+
+def train(model, data, config, *, seed=0, kept=None, **span):
+    """Train a model to its end; return the history."""
+    step = loop.make_step(model, data, config)
+    step.begin(kept or masks.ones(model))
+    history = History()
+    for _ in loop.train(step, config, history, seed=seed, **span):
+        pass
+    return history
+
+
+def orders(seed, epochs):
+    return [torch.randperm(60, generator=stream(seed, "order", epoch)).split(20) for epoch in range(epochs)]
 
 
 def test_the_learning_rate_is_a_cosine_from_lr_to_zero():
     config = TrainConfig(epochs=200)
 
-    assert train.cosine(config, 0) == 0.1
-    assert train.cosine(config, 100) == pytest.approx(0.05)
-    assert train.cosine(config, 200) == pytest.approx(0, abs=1e-12)
-    assert train.cosine(config, 2) == pytest.approx(0.05 * (1 + math.cos(math.pi / 100)))
+    assert loop.cosine(config, 0) == 0.1
+    assert loop.cosine(config, 100) == pytest.approx(0.05)
+    assert loop.cosine(config, 200) == pytest.approx(0, abs=1e-12)
+    assert loop.cosine(config, 2) == pytest.approx(0.05 * (1 + math.cos(math.pi / 100)))
 
 
 def test_an_order_holds_every_image_once_and_a_tail_of_one_joins_the_batch_before():
-    batches = train.order(101, 50, stream(0, "order"))
+    batches = loop.order(101, 50, stream(0, "order"))
 
     assert [len(batch) for batch in batches] == [50, 51]
     assert torch.cat(batches).sort().values.tolist() == list(range(101))
-    assert [len(batch) for batch in train.order(102, 50, stream(0, "order"))] == [50, 50, 2]
-    assert [len(batch) for batch in train.order(1, 50, stream(0, "order"))] == [1]
+    assert [len(batch) for batch in loop.order(102, 50, stream(0, "order"))] == [50, 50, 2]
+    assert [len(batch) for batch in loop.order(1, 50, stream(0, "order"))] == [1]
 
 
 def test_the_loop_equals_the_plain_one_bit_for_bit(loaded):
-    config, epochs = TrainConfig(epochs=17, batch_size=20), 17  # 51 steps
-    fast, plain = build(TINY, 0, side=16), build(TINY, 0, side=16)
+    epochs = 17  # 51 steps
+    config = TrainConfig(epochs=epochs, batch_size=20)
+    fast = new_model()
+    plain = new_model()
 
-    train.train(fast, masks.ones(fast), loaded, config, seed=5)
+    train(fast, loaded, config, seed=5)
     images = [
         loaded.normalise(augment(loaded.train.images, "base", [stream(5, "augment", epoch)])[0])
         for epoch in range(epochs)
     ]
-    orders = [torch.randperm(60, generator=stream(5, "order", epoch)).split(20) for epoch in range(epochs)]
-    reference.train(plain, images, loaded.train.labels, config, orders)
+    reference.train(plain, images, loaded.train.labels, config, orders(5, epochs))
 
     for name, value in plain.state_dict().items():
         assert torch.equal(value, fast.state_dict()[name]), name
 
 
 def test_pruned_weights_are_positive_zero_after_every_step(loaded, monkeypatch):
-    model = build(TINY, 0, side=16)
-    found, seen = halves(model), []
+    model = new_model()
+    kept = halves(model)
+    weights = prunable(model)
+    seen = []
     step = torch.optim.SGD.step
 
+    def sound():
+        pruned = [weight[~kept[name]] for name, weight in weights.items()]
+        return all((values == 0).all() and not values.signbit().any() for values in pruned)
+
     def look(self, *args, **kwargs):
-        seen.append(
-            all((w[~found[n]] == 0).all() and not w[~found[n]].signbit().any() for n, w in weights.items())
-        )
+        seen.append(sound())
         step(self, *args, **kwargs)
 
-    weights = masks.prunable(model)
     monkeypatch.setattr(torch.optim.SGD, "step", look)
-    train.train(model, found, loaded, TrainConfig(epochs=3, batch_size=20), seed=0)
-    seen.append(
-        all((w[~found[n]] == 0).all() and not w[~found[n]].signbit().any() for n, w in weights.items())
-    )
+    train(model, loaded, TrainConfig(epochs=3, batch_size=20), kept=kept)
+    seen.append(sound())
 
     assert len(seen) == 10
     assert all(seen)
-    assert all((w[found[n]] != 0).all() for n, w in weights.items())
+    assert all((weight[kept[name]] != 0).all() for name, weight in weights.items())
 
 
 def test_survivors_follow_the_path_of_torch_pruning_hooks(loaded):
-    from torch.nn.utils import prune
-
     config = TrainConfig(epochs=4, batch_size=20, augment="none")
-    ours, hooked = build(TINY, 0, side=16), build(TINY, 0, side=16)
-    found = halves(ours)
-    for name, mask in found.items():
+    ours = new_model()
+    hooked = new_model()
+    kept = halves(ours)
+    for name, mask in kept.items():
         prune.custom_from_mask(hooked.get_submodule(name.removesuffix(".weight")), "weight", mask)
 
-    train.train(ours, found, loaded, config, seed=0)
+    train(ours, loaded, config, kept=kept)
     images = [loaded.normalise(loaded.train.images)] * 4
-    orders = [torch.randperm(60, generator=stream(0, "order", epoch)).split(20) for epoch in range(4)]
-    reference.train(hooked, images, loaded.train.labels, config, orders)
+    reference.train(hooked, images, loaded.train.labels, config, orders(0, 4))
 
     hooked.eval()
     with torch.no_grad():
@@ -102,68 +118,89 @@ def test_survivors_follow_the_path_of_torch_pruning_hooks(loaded):
 
 
 def test_training_leaves_the_global_generator_alone(loaded):
-    model = build(TINY, 0, side=16)
+    model = new_model()
     before = torch.get_rng_state()
-    train.train(model, masks.ones(model), loaded, TrainConfig(epochs=2, batch_size=20), seed=0)
+    train(model, loaded, TrainConfig(epochs=2, batch_size=20))
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_the_kept_state_is_that_after_exactly_so_many_epochs(loaded):
+def test_what_is_seen_after_so_many_epochs_is_what_a_training_that_stops_there_leaves(loaded):
     config = TrainConfig(epochs=4, batch_size=20)
-    whole, short = build(TINY, 0, side=16), build(TINY, 0, side=16)
+    whole = loop.make_step(new_model(), loaded, config)
+    whole.begin(masks.ones(whole.model))
+    kept = {}
+    done = []
+    for epochs in loop.train(whole, config, History(), seed=0):
+        done.append(epochs)
+        if epochs == 2:
+            kept = loop.copy(whole.model)
+    short = new_model()
+    train(short, loaded, config, stop=2)
 
-    kept = train.train(whole, masks.ones(whole), loaded, config, seed=0, keep_at=2).kept
-    train.train(short, masks.ones(short), loaded, config, seed=0, stop=2)
-
+    assert done == [1, 2, 3, 4]
     assert all(torch.equal(kept[name], value) for name, value in short.state_dict().items())
     assert kept["stem.1.num_batches_tracked"] == 6
 
 
+def test_a_training_goes_on_where_another_stopped_and_adds_to_its_history(loaded):
+    config = TrainConfig(epochs=4, batch_size=20)
+    straight = new_model()
+    expected = train(straight, loaded, config)
+    step = loop.make_step(new_model(), loaded, config)
+    step.begin(masks.ones(step.model))
+    history = History()
+    first = list(loop.train(step, config, history, seed=0, stop=1))
+    rest = list(loop.train(step, config, history, seed=0, start=1))
+
+    assert (first, rest) == ([1], [2, 3, 4])
+    assert history.losses == expected.losses
+    assert history.correct[4] == expected.correct[4]
+    assert all(torch.equal(value, straight.state_dict()[n]) for n, value in step.model.state_dict().items())
+
+
 def test_only_the_last_epochs_are_evaluated(loaded):
-    model = build(TINY, 0, side=16)
     config = TrainConfig(epochs=4, batch_size=20, evaluate_last=2)
 
-    found = train.train(model, masks.ones(model), loaded, config, seed=0).correct
+    correct = train(new_model(), loaded, config).correct
 
-    assert {done: list(right) for done, right in found.items()} == {3: ["test"], 4: ["train", "val", "test"]}
+    splits = {done: list(right) for done, right in correct.items()}
+    assert splits == {3: ["test"], 4: ["train", "val", "test"]}
 
 
 def test_accuracy_is_a_count_that_does_not_depend_on_the_batch(loaded):
-    model = build(TINY, 0, side=16).eval()
+    model = new_model().eval()
     one_by_one = sum(
-        train.correct(model, loaded, data.Split(i[None], y[None]))
-        for i, y in zip(loaded.test.images, loaded.test.labels, strict=True)
+        loop.correct(model, loaded, Split(image[None], label[None]))
+        for image, label in zip(loaded.test.images, loaded.test.labels, strict=True)
     )
 
-    assert train.correct(model, loaded, loaded.test) == one_by_one
+    assert loop.correct(model, loaded, loaded.test) == one_by_one
     assert isinstance(one_by_one, int)
 
 
+def test_an_empty_split_has_no_right_answers(loaded):
+    assert loop.correct(new_model(), loaded, Split(loaded.val.images[:0], loaded.val.labels[:0])) == 0
+
+
 def test_a_diverging_run_stops_with_what_to_do(loaded):
-    model = build(TINY, 0, side=16)
+    model = new_model()
     with torch.no_grad():
         model.head.weight.fill_(float("nan"))
 
-    with pytest.raises(
-        train.Diverged, match=r"epoch 0, step 0: loss or gradient is not finite, .* may be too high"
-    ):
-        train.train(model, masks.ones(model), loaded, TrainConfig(batch_size=20), seed=0)
+    words = r"epoch 0, step 0: loss or gradient is not finite, .* may be too high"
+    with pytest.raises(Diverged, match=words):
+        train(model, loaded, TrainConfig(batch_size=20))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_trains_on_the_same_batches(loaded):
-    on_gpu = data.Data(
-        *(data.Split(s.images.cuda(), s.labels.cuda()) for s in (loaded.train, loaded.val, loaded.test)),
-        loaded.mean.cuda(),
-        loaded.std.cuda(),
-        loaded.classes,
-    )
-    model = build(TINY, 0, side=16).cuda()
+    splits = (Split(split.images.cuda(), split.labels.cuda()) for split in loaded.splits.values())
+    on_gpu = Data(*splits, loaded.mean.cuda(), loaded.std.cuda(), loaded.classes)
+    config = TrainConfig(epochs=2, batch_size=20)
 
-    result = train.train(model, masks.ones(model), on_gpu, TrainConfig(epochs=2, batch_size=20), seed=0)
-    cpu = build(TINY, 0, side=16)
-    other = train.train(cpu, masks.ones(cpu), loaded, TrainConfig(epochs=2, batch_size=20), seed=0)
+    there = train(new_model().cuda(), on_gpu, config)
+    here = train(new_model(), loaded, config)
 
-    assert result.losses[0] == pytest.approx(other.losses[0], rel=1e-2)
+    assert there.losses[0] == pytest.approx(here.losses[0], rel=1e-2)

@@ -1,16 +1,15 @@
 import numpy as np
-from helpers import pillow
 import pytest
 import torch
 from conftest import opened
+from helpers import pillow
 
-from lthnb.training import pillow_ops as operations
+from lthnb.training import pillow_ops
 
-OURS = {name: getattr(operations, name) for name in pillow.OPERATIONS if hasattr(operations, name)} | {
-    "grey": lambda images, _: operations.grey(images),
-    "translate_x_grey": lambda images, v: operations.translate_x(images, v, fill=128),
-    "translate_y_grey": lambda images, v: operations.translate_y(images, v, fill=128),
-    "rotate_grey": lambda images, v: operations.rotate(images, v, fill=128),
+OURS = {name: getattr(pillow_ops, name) for name in pillow.OPERATIONS if hasattr(pillow_ops, name)} | {
+    "translate_x_grey": lambda images, v: pillow_ops.translate_x(images, v, fill=128),
+    "translate_y_grey": lambda images, v: pillow_ops.translate_y(images, v, fill=128),
+    "rotate_grey": lambda images, v: pillow_ops.rotate(images, v, fill=128),
 }
 
 
@@ -27,11 +26,9 @@ def pictures(glyphs):
 
 def values(name, number):
     low, high = pillow.RANGES.get(name, (0, 1))
-    found = low + (high - low) * torch.rand(
-        number, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
-    found[:2] = torch.tensor([low, high], dtype=torch.float64)
-    return found
+    shares = torch.rand(number, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    shares[:2] = torch.tensor([0, 1])  # both ends too
+    return low + (high - low) * shares
 
 
 def differing(name, images, value):
@@ -68,6 +65,6 @@ def test_real_images_equal_pillow_bit_for_bit(real_images, name):
 
 def test_equal_images_in_one_batch_take_values_of_their_own(pictures):
     images = pictures[:1].expand(9, -1, -1, -1)
-    out = operations.brightness(images, torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
+    out = pillow_ops.brightness(images, torch.linspace(0.1, 0.9, 9, dtype=torch.float64))
 
     assert len({image.numpy().tobytes() for image in out}) == 9

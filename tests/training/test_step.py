@@ -4,21 +4,13 @@ import dataclasses
 
 import pytest
 import torch
+from helpers.small import WIDER, architecture
 
-from lthnb.training import imp, step, loop as train
-from lthnb.config import RunConfig
-from lthnb.images.splits import Data, Split, load
+from lthnb.images.splits import Data, Split
+from lthnb.training import imp, loop, masks, step
 from lthnb.training.networks import build
 
-RUN = RunConfig.of(
-    name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,
-    epochs=3, batch_size=25, rounds=2, rate=0.4, rewind_epoch=1, augment="rand+cutout",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def loaded(glyphs):
-    return load(glyphs, RUN.data, seed=0)
+RUN = WIDER.replace(epochs=3, batch_size=25, rounds=2, rewind_epoch=1, augment="rand+cutout")
 
 
 def rehearsed(action):
@@ -28,24 +20,30 @@ def rehearsed(action):
     return action
 
 
-def on(device, loaded):
-    parts = (Split(s.images.to(device), s.labels.to(device)) for s in loaded.splits.values())
-    return Data(*parts, loaded.mean.to(device), loaded.std.to(device), loaded.classes)
+def on(device, data):
+    splits = (Split(split.images.to(device), split.labels.to(device)) for split in data.splits.values())
+    return Data(*splits, data.mean.to(device), data.std.to(device), data.classes)
 
 
-def states(data, capture, monkeypatch, run=RUN, precision="fp32"):
-    """Weights, BatchNorm and losses of every round."""
+def new_step(data, capture=None, precision="fp32"):
+    return step.Step(build(architecture(RUN), 0), data, RUN.train, precision, capture)
+
+
+def states(data, capture, monkeypatch, precision="fp32"):
+    """Weights, BatchNorm and losses of every round, and the step that all of them took."""
     made = []
 
-    def stepper(model, data, config, precision):
+    def make_step(model, data, config, precision):
         made.append(step.Step(model, data, config, precision, capture))
         return made[0]
 
-    monkeypatch.setattr(imp, "stepper", stepper)
-    found = [
-        (train.copy(each.model), each.trained.losses) for each in imp.rounds(run, data, precision=precision)
+    monkeypatch.setattr(loop, "make_step", make_step)
+    rounds = [
+        (loop.copy(current.model), current.history.losses)
+        for current in imp.rounds(RUN, data, precision=precision)
     ]
-    return found, made[0]
+    assert len(made) == 1
+    return rounds, made[0]
 
 
 def assert_equal(first, second):
@@ -82,7 +80,7 @@ def test_no_room_for_a_capture_is_no_reason_to_go_on(loaded):
     def full(action):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    one = step.Step(build(RUN.network, 0, side=16), loaded, RUN.train, "fp32", full)
+    one = new_step(loaded, full)
     with pytest.raises(torch.OutOfMemoryError):
         one(loaded.train.images[:25], loaded.train.labels[:25])
 
@@ -100,14 +98,33 @@ def test_the_rate_may_be_a_tensor_as_on_cuda(loaded, monkeypatch):
     assert_equal(plain, replayed)
 
 
+def test_a_step_begins_with_masks_applied_and_the_momentum_that_is_given(loaded):
+    one = new_step(loaded)
+    kept = {
+        name: torch.arange(mask.numel()).reshape(mask.shape) % 2 == 0 for name, mask in one.pruned.items()
+    }
+    one(loaded.train.images[:25], loaded.train.labels[:25])
+    held = {name: value.clone() for name, value in one.momentum().items()}
+
+    one.begin(kept)
+    assert all(not value.any() for value in one.momentum().values())
+    for name, weight in one.weights.items():
+        assert torch.equal(weight != 0, kept[name])
+        assert not weight[~kept[name]].signbit().any()
+    one.begin(kept, held)
+    assert all(torch.equal(value, held[name]) for name, value in one.momentum().items())
+    one.begin(masks.ones(one.model))
+    assert not any(pruned.any() for pruned in one.pruned.values())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_captured_step_equals_the_eager_one_bit_for_bit_on_a_gpu(loaded, monkeypatch, precision):
     data = on("cuda", loaded)
-    eager, _ = states(data, None, monkeypatch, precision=precision)
-    replayed, used = states(data, step.graphed, monkeypatch, precision=precision)
-    again, _ = states(data, step.graphed, monkeypatch, precision=precision)
+    eager, _ = states(data, None, monkeypatch, precision)
+    replayed, used = states(data, step.graphed, monkeypatch, precision)
+    again, _ = states(data, step.graphed, monkeypatch, precision)
 
     assert used.captured
     assert_equal(eager, replayed)
@@ -120,5 +137,5 @@ def test_a_gpu_augments_as_a_cpu_and_prunes_as_a_cpu(loaded):
     data = on("cuda", loaded)
     for name in ("base", "contrast", "rand+cutout", "auto+cutout"):
         config = dataclasses.replace(RUN.train, augment=name)
-        here, there = (train._augmented(each, config, 0, range(2)) for each in (loaded, data))
+        here, there = (loop._augmented(images, config, 0, range(2)) for images in (loaded, data))
         assert (here[1].int() - there[1].cpu().int()).abs().max() <= 1

@@ -1,0 +1,92 @@
+"""One run: its tickets, its record, and the two runs of a small set."""
+
+import pytest
+from conftest import opened
+from helpers import small
+from helpers.small import SMALL, TINY, make
+
+from lthnb.runs import choice, record
+from lthnb.runs.execute import execute
+from lthnb.runs.record import MissingRun
+from lthnb.runs.ticket import Ticket, ticket_path
+from lthnb.training.imp import epoch_spans, epochs_done
+
+
+@pytest.fixture
+def pair(image_folder, tmp_path):
+    """A refit, the run that chose its round, and their folder."""
+    source = opened(image_folder({"cat": 30, "dog": 30}))
+    refit = TINY.replace(name=source.info.name, split="refit", images=60, rounds=2)
+    made = make(refit, source, tmp_path / "runs")
+    return made, record.load(refit.requires, str(tmp_path / "runs")), tmp_path / "runs"
+
+
+def test_a_refit_trains_on_all_images_and_takes_val_from_the_run_that_chose(pair):
+    refit, choosing, _ = pair
+
+    assert [row["total"]["train"] for row in refit.rounds] == [60, 60, 60]
+    assert [row["total"]["train"] for row in choosing.rounds] == [36, 36, 36]
+    assert [row["total"]["val"] for row in refit.rounds] == [24, 24, 24]
+    assert [row["correct"]["val"] for row in refit.rounds] == [
+        row["correct"]["val"] for row in choosing.rounds
+    ]
+    assert refit.chosen["val"] == choosing.chosen["val"]
+
+
+def test_a_refit_keeps_the_weights_of_the_round_that_was_chosen_before(pair):
+    refit, choosing, folder = pair
+    wanted = {0, choice.paper_round(60, refit.density), choice.val_round(choosing)}
+    for row in refit.rounds:
+        states = Ticket.load(ticket_path(folder / refit.config.key, row["round"])).states
+        assert bool(states) == (row["round"] in wanted)
+
+
+def test_a_refit_without_the_run_that_chooses_says_which_is_missing(image_folder, tmp_path):
+    source = opened(image_folder({"cat": 30, "dog": 30}))
+    refit = TINY.replace(name=source.info.name, split="refit", images=60)
+
+    with pytest.raises(MissingRun, match=rf"needs .*choosing a round.* \({refit.requires.key}\.json\)"):
+        list(execute(refit, source, small.on_cpu(tmp_path)))
+
+
+def test_a_ticket_that_looked_best_for_a_while_keeps_its_masks_alone(glyphs, tmp_path):
+    made = make(SMALL, glyphs, tmp_path)
+    wanted = {0, choice.ticket_round(made), choice.val_round(made)}
+    for row in made.rounds:
+        ticket = Ticket.load(ticket_path(tmp_path / SMALL.key, row["round"]))
+        assert set(ticket.states) == ({"rewind", "trained"} if row["round"] in wanted else set())
+        assert sum(int(mask.sum()) for mask in ticket.masks.values()) == sum(row["kept"])
+
+
+def test_a_run_without_prunings_keeps_no_rewind_weights(glyphs, tmp_path):
+    config = TINY.replace(rounds=0)
+    made = make(config, glyphs, tmp_path)
+    ticket = Ticket.load(ticket_path(tmp_path / config.key, 0))
+
+    assert made.chosen["val"] is None
+    assert made.density == [1.0]
+    assert set(ticket.states) == {"rewind", "trained"}  # of epoch 1, as before: they cost nothing to keep
+
+
+def test_a_row_tells_counts_losses_and_seconds_of_its_round(glyphs, tmp_path):
+    made = make(TINY.replace(evaluate_last=2), glyphs, tmp_path)
+    for row, epochs in zip(made.rounds, (2, 1), strict=True):
+        assert len(row["curve"]["loss"]) == epochs
+        assert row["loss"] == row["curve"]["loss"][-1]
+        assert [list(one) for one in row["curve"]["correct"]][-1] == ["epochs", "train", "val", "test"]
+        assert row["total"] == {"train": 60, "val": 50, "test": 50}
+        assert row["correct"]["test"] == row["curve"]["correct"][-1]["test"]
+        assert set(row["seconds"]) == {"train", "evaluate"}
+    assert made.data["counts"]["train"] == [6] * 10
+    assert made.made["step"] == "eager"
+
+
+def test_epochs_done_count_the_trainings_before():
+    assert epoch_spans(SMALL)[2] == (2, 4)
+    assert [epochs_done(SMALL, *where) for where in ((0, 1), (0, 4), (1, 3), (2, 4), (3, 4))] == [
+        1,
+        4,
+        5,
+        8,
+        10,
+    ]
