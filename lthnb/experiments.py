@@ -9,7 +9,7 @@ from typing import Any
 from lthnb.config import PROFILES, ParameterError, RunConfig
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import subset_size
-from lthnb.training.networks import convolution_weights, small_dense
+from lthnb.training.networks import Architecture, prunable, small_dense
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,8 @@ def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfi
     if prunings:
         network = small_dense(config.network, 0.512**prunings, info.channels, side)
         config = config.replace(rounds=0, widths=network.widths)
-    weights = convolution_weights(config.network, info.channels, side)
+    architecture = Architecture(config.network, info.channels, side, info.classes)
+    weights = sum(weight.numel() for weight in prunable(architecture.empty()).values())
     if weights * (1 - config.prune.rate) ** config.prune.rounds < 1:
         raise ParameterError(f"rounds {config.prune.rounds} at rate {config.prune.rate:g} leave no weight")
     return config

@@ -84,9 +84,10 @@ def _auto(_name: str, _stem: str, root: str) -> Source:
     failure = "no download is tried here"
     if not offline:
         failure = download("CIFAR10", KNOWN["cifar10"].stem, data_root(root))
-    if failure:
+    try:  # it may have come meanwhile, by this download or by another process
+        return open_source("cifar10", root)
+    except DataMissing:
         return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {failure}")
-    return open_source("cifar10", root)
 
 
 def _digits(name: str, _stem: str, _root: str) -> Source:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ DENSE = "#6b6b6b"
 TICKET = "#1f6fb4"
 CONTROL = "#e07b00"
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
-CONTROL_LINES = dict(zip(CONTROL_ARMS.values(), ("--", ":", "-."), strict=True))
+CONTROL_LINES = dict(zip(CONTROL_ARMS.values(), itertools.cycle(("--", ":", "-."))))
 STYLE = {
     "figure.figsize": (7, 4),
     "figure.dpi": 110,
@@ -177,7 +179,7 @@ def loss_by_epoch(records: list[Record], ax: Axes | None = None) -> Axes:
         density = 100 * records[0].density[index]
         ax.plot(done, losses, color=colour, label=f"{name} ({density:.3g} %)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="epoch", ylabel="training loss (cross entropy)", ylim=(0, None))
+    ax.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     ax.legend()
     return ax
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lthnb.config import RunConfig, bare_name
-from lthnb.runs.choice import paper_round, val_round
+from lthnb.runs.choice import ticket_round, val_round
 from lthnb.runs.record import SPLITS, Record
 
 NETWORK = ("model", "width", "widths", "control", "rounds", "rate")
@@ -95,15 +95,6 @@ def arm(config: RunConfig, index: int) -> str:
     if config.network.widths:
         return "small dense"
     return "ticket" if index else "dense"
-
-
-def ticket_round(record: Record) -> int:
-    """The paper's own round for the size; 0 for a run that did not prune."""
-    density = dict(zip((row["round"] for row in record.rounds), record.density, strict=True))
-    # a control does not repeat the dense round of its ticket
-    by_round = {0: 1.0} | density
-    position = paper_round(record.config.data.images, list(by_round.values()))
-    return list(by_round)[position]
 
 
 def pick(data: pd.DataFrame, /, **fields: object) -> pd.DataFrame:

@@ -18,11 +18,11 @@ from lthnb.measures.finished import FinishedRun
 from lthnb.pages import study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
-from lthnb.rules import DataMissing, ParameterError, did_you_mean, one_of, ruled, rules_of, whole
+from lthnb.rules import ParameterError, UserError, did_you_mean, one_of, ruled, rules_of, whole
 from lthnb.runs import record
 from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
-from lthnb.runs.queue import Job, News, Queue, is_on_record, missing
+from lthnb.runs.queue import Job, News, Queue, missing
 from lthnb.runs.sweep import absolute, carry_out, remembered_source
 
 MEASURED = {"layers": "layers"}  # page -> what is measured on its runs
@@ -100,7 +100,7 @@ def jobs(wish: Wish) -> Iterator[tuple[Experiment, list[Job], str]]:
             if dataset not in infos:
                 infos[dataset] = remembered_source(dataset, root).info
             config = experiments.resolve(infos[dataset], wish.scale, line.change)
-        except DataMissing as error:
+        except UserError as error:  # images that are missing or damaged stop no other line
             yield line, [], str(error).partition(";")[0]
             continue
         seconds = cost(config, infos[dataset], wish.planned_device)
@@ -115,12 +115,14 @@ def sweep(wish: Wish) -> int:
         if why_not:
             print(f"{line.describe()}  left out: {why_not}")
             continue
-        left = [job for job in planned if not is_on_record(job.config, wish.settings.runs)]
+        left = [
+            job for job in planned if not record.is_on_record(job.config, wish.settings.runs, published=True)
+        ]
         if wish.list:
             done = f"{len(planned) - len(left)} of {len(planned)} on record"
             print(f"{line.describe()}  {done}, {planned[0].seconds:6.0f} s each")
         wanted |= {job.key: job for job in left}
-    queue = Queue(missing(list(wanted.values())), wish.minutes)
+    queue = Queue(missing(list(wanted.values()), published=True), wish.minutes)
     absent = f"{len(queue.waiting)} runs at {wish.scale} scale are missing"
     print(f"{absent}: {clock(queue.seconds_left(1))} on one {wish.planned_device} worker")
     if wish.list:
@@ -172,7 +174,7 @@ def measure_pages(wish: Wish) -> None:
         )
         try:
             found = study.to_train(own, wish.scale, parameters)
-        except DataMissing:  # told above, where the line was left out
+        except UserError:  # told above, where the line was left out
             continue
         for seed in sorted({config.seed for config in found.configs}):
             of_seed = [config for config in found.configs if config.seed == seed]

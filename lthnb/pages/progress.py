@@ -10,32 +10,27 @@ from tqdm import tqdm
 
 from lthnb.config import host
 from lthnb.runs.queue import News
-from lthnb.training.imp import epochs
 
 EVERY = 10.0  # seconds between lines
 
 
 def followed(news: Iterable[News], total: int) -> Iterator[News]:
     """Hand news on, and show how many of ``total`` epochs are done."""
-    bar = tqdm(total=total, unit="epoch", file=sys.stderr, mininterval=0.5) if in_lab() else None
     began = time.monotonic()
     shown = began
     done: dict[str, int] = {}  # key -> epochs
-    for one in news:
-        if one.what in ("epoch", "finished"):
-            done[one.job.key] = epochs(one.job.config) if one.what == "finished" else one.epochs
-        count = sum(done.values())
-        now = time.monotonic()
-        if bar is not None:
+    with tqdm(total=total, unit="epoch", file=sys.stderr, mininterval=0.5, disable=not in_lab()) as bar:
+        for one in news:
+            if one.what in ("epoch", "finished"):
+                done[one.job.key] = one.epochs
+            count = sum(done.values())
+            now = time.monotonic()
             bar.update(count - bar.n)
-        elif now - shown >= EVERY and one.what == "epoch":
-            shown = now
-            print(
-                tqdm.format_meter(count, total, now - began, ncols=80, ascii=True, unit="epoch"), flush=True
-            )
-        yield one
-    if bar is not None:
-        bar.close()
+            if bar.disable and now - shown >= EVERY and one.what == "epoch":
+                shown = now
+                line = tqdm.format_meter(count, total, now - began, ncols=80, ascii=True, unit="epoch")
+                print(line, flush=True)
+            yield one
 
 
 def in_lab() -> bool:

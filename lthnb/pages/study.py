@@ -11,7 +11,7 @@ from lthnb import experiments
 from lthnb.config import RunConfig, bare_name
 from lthnb.experiments import PAPERS_OWN, Experiment
 from lthnb.images.dataset import DataError, DatasetInfo, Source
-from lthnb.images.sources import open_source, serving
+from lthnb.images.sources import serving
 from lthnb.images.splits import load as load_data
 from lthnb.measures import measure as measures
 from lthnb.measures.finished import FinishedRun
@@ -23,6 +23,7 @@ from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, Queue
 from lthnb.runs.record import MissingRun, Record
+from lthnb.runs.sweep import remembered_source
 from lthnb.training.imp import epochs
 
 WORTH_IT = 45.0  # seconds of work from which starting more processes pays
@@ -94,10 +95,10 @@ def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
     for role in {line.data: None for line in lines if line.seeds(profile)}:
         dataset = serving(role, page.dataset, page.data_root)
         if dataset not in opened:
-            opened[dataset] = open_source(dataset, page.data_root)
+            opened[dataset] = remembered_source(dataset, page.data_root)
         info = opened[dataset].info
         infos[role] = info
-        datasets[info.name] = dataset
+        datasets[info.name] = info.name if dataset == "auto" else dataset  # decided once, for all workers
         sources[info.name] = opened[dataset]
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)
     return Study(configs, profile, infos, datasets, page, sources)
@@ -115,7 +116,7 @@ def next_step(study: Study) -> str:
 
 def where(study: Study) -> list[str]:
     """The files of its records, relative to the repository where they lie inside."""
-    paths = [record.locate(config, study.page.runs) for config in study.configs]
+    paths = [record.locate(config, study.settings.runs) for config in study.configs]
     return [record.shown(path) for path in paths]
 
 
@@ -131,7 +132,7 @@ def obtain(study: Study) -> list[Record]:
     absent: list[RunConfig] = []
     for config in study.configs:
         try:
-            records[config.key] = record.load(config, study.page.runs)
+            records[config.key] = record.load(config, study.settings.runs)
         except MissingRun:
             if not study.page.train:
                 raise
@@ -143,7 +144,7 @@ def obtain(study: Study) -> list[Record]:
     print(f"{len(records)} of {len(study.configs)} runs are on record")
     if absent:
         train(study, absent)
-        records |= {config.key: record.load(config, study.page.runs) for config in absent}
+        records |= {config.key: record.load(config, study.settings.runs) for config in absent}
     return [records[config.key] for config in study.configs]
 
 
@@ -171,7 +172,7 @@ def train(study: Study, configs: list[RunConfig]) -> None:
         for news in followed(sweep.carry_out(queue, workers), total):
             if news.error:
                 raise news.error
-            finished += news.what == "finished"
+            finished += news.what == "finished" and news.job.config in configs
     except KeyboardInterrupt:
         print(f"interrupted; {finished} of {len(study.configs)} runs are on record, run again to go on")
         raise
@@ -191,7 +192,7 @@ def measure(study: Study, records: list[Record], name: str) -> dict[str, dict[st
         if config.train.augment != PAPERS_OWN.get(config.data.images):
             continue
         try:
-            values[config.key] = measures.load(config, name, study.page.runs)
+            values[config.key] = measures.load(config, name, study.settings.runs)
         except MissingRun:
             if not study.page.train:
                 raise
@@ -202,8 +203,9 @@ def measure(study: Study, records: list[Record], name: str) -> dict[str, dict[st
 
 def finished_run(study: Study, finished: Record, records: list[Record]) -> FinishedRun:
     """A run with its images and its relatives: the page's other runs of the same initial weights."""
-    folder = record.folders(study.page.runs)[0]
-    same = [other for other in records if other.config.seed == finished.config.seed]
+    folder = record.folders(study.settings.runs)[0]
+    start = (finished.config.seed, finished.config.network)
+    same = [other for other in records if (other.config.seed, other.config.network) == start]
     family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in same}
     for run in family.values():
         if not run.has_tickets():

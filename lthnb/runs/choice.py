@@ -50,8 +50,12 @@ def choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def ticket_round(record: Record) -> int:
-    """The paper's round for the size of a run that pruned; 0 for one that did not."""
-    return paper_round(record.config.data.images, record.density)
+    """The paper's own round for the size; 0 for a run that did not prune."""
+    density = dict(zip((row["round"] for row in record.rounds), record.density, strict=True))
+    # a control does not repeat the dense round of its ticket
+    by_round = {0: 1.0} | density
+    position = paper_round(record.config.data.images, list(by_round.values()))
+    return list(by_round)[position]
 
 
 def val_round(record: Record) -> int:

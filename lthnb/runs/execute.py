@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from lthnb.config import RunConfig, stream
-from lthnb.images.dataset import Source
+from lthnb.images.dataset import DataError, Source
 from lthnb.images.splits import Data, load
 from lthnb.runs import machine, record
 from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.choice import choices, chosen_on_val, paper_round
 from lthnb.runs.files import Damaged, lock, write
 from lthnb.runs.machine import Settings, device_errors
-from lthnb.runs.record import MissingRun, Record
+from lthnb.runs.record import Record
 from lthnb.runs.ticket import Ticket, TicketError, ticket_masks, ticket_path
 from lthnb.training import imp
 from lthnb.training.imp import Pass, is_round
@@ -48,7 +48,8 @@ def execute(
         again: make the tickets of a run that is on record once more, and leave its record alone.
 
     Raises:
-        MissingRun: the run that this one requires is not on record (``sweep.carry_out`` makes it first).
+        MissingRun: the run that this one requires is not on record (``queue.missing`` puts it first).
+        DataError: the images are not those that the configuration names.
         RunBusy, DiskFull, OutOfMemory, DeviceLost, Diverged: the last checkpoint is whole, the same command
             goes on.
     """
@@ -57,14 +58,16 @@ def execute(
     with lock(folder):
         for left in folder.parent.glob(f".{config.key}.json.*"):
             left.unlink(missing_ok=True)
-        execution = Execution.prepare(config, source, settings, folder, every)
-        on_record = folder.with_suffix(".json").exists()  # by another process, or it was killed right after
-        if on_record and not again:
-            execution.tidy(record.read(folder.with_suffix(".json")).rounds)
-            return
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
-            with device_errors(config, execution.device):
+            with device_errors(config, settings.chosen_device):
+                execution = Execution.prepare(config, source, settings, folder, every)
+                execution.again = again
+                if (
+                    folder.with_suffix(".json").exists() and not again
+                ):  # by another process, or killed right after
+                    execution.tidy(record.read(folder.with_suffix(".json")).rounds)
+                    return
                 yield from execution.epochs()
                 execution.finish()
         except Diverged as error:
@@ -87,12 +90,17 @@ class Execution:
     required: Record | None  # of the run that this one requires
     rows: list[dict[str, Any]] = field(default_factory=list)  # of the rounds that are complete
     captured: bool = False  # whether its steps were replays of a CUDA graph
+    again: bool = False  # whether only its tickets are wanted
 
     @classmethod
     def prepare(
         cls, config: RunConfig, source: Source, settings: Settings, folder: Path, every: float
     ) -> Execution:
-        """Draw the images and find what is required."""
+        """Draw the images and find what is required; ``DataError`` if they are others than the run names."""
+        if source.info.name != config.data.name:
+            raise DataError(
+                f"{config.slug} is a run on {config.data.name}, the images are {source.info.name}"
+            )
         device = settings.chosen_device
         precision = settings.chosen_precision
         mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
@@ -106,7 +114,7 @@ class Execution:
             precision=precision,
             architecture=imp.architecture_of(config, data),
             checkpoints=Checkpoints(folder, config.key, mark, every),
-            required=required_record(config, settings.runs),
+            required=config.requires and record.load(config.requires, settings.runs, published=True),
         )
 
     def epochs(self) -> Iterator[int]:
@@ -119,11 +127,11 @@ class Execution:
             print(f"seed {self.config.seed}: going on in round {saved.index} after epoch {saved.epoch}")
         settings = {"precision": self.precision, "masks_of": self.masks_of()}
         for current in imp.passes(self.config, self.data, saved=saved, **settings):
-            if self.checkpoints.due():
+            if self.checkpoints.due():  # before the row of a complete pass: resumed, it is complete once more
                 notes = {"rows": self.rows, "config": dataclasses.asdict(self.config)}
                 self.checkpoints.save(current, notes)
             if current.complete and is_round(self.config, current.index):
-                self.captured = current.step.captured
+                self.captured |= current.step.captured
                 self.rows.append(self.row(current))
                 self.keep_ticket(current)
             yield imp.epochs_done(self.config, current.index, current.epoch)
@@ -135,7 +143,7 @@ class Execution:
             self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact
         ) | {"step": "captured" if self.captured else "eager"}
         finished = Record(self.config, self.about_data(), sizes, self.rows, choices(self.rows), made)
-        if not self.folder.with_suffix(".json").exists():
+        if not (self.again and record.is_on_record(self.config, str(self.folder.parent), published=True)):
             record.save(finished, str(self.folder.parent))
         self.tidy(self.rows)
 
@@ -148,7 +156,7 @@ class Execution:
             except (Damaged, TicketError):
                 path.unlink()
                 continue
-            if ticket.states and ticket.about["round"] not in self.wanted(rows):
+            if ticket.states and ticket.about.get("round") not in self.wanted(rows):
                 dataclasses.replace(ticket, states={}).save(path)
 
     def masks_of(self) -> Callable[[int], Masks] | None:
@@ -226,18 +234,3 @@ class Execution:
             "mean": [round(value, 5) for value in self.data.mean.flatten().tolist()],
             "std": [round(value, 5) for value in self.data.std.flatten().tolist()],
         }
-
-
-def required_record(config: RunConfig, runs: str) -> Record | None:
-    """The record of the run that this one requires, in the folder or among the published ones.
-
-    Raises:
-        MissingRun: it is in neither.
-    """
-    if config.requires is None:
-        return None
-    for folder in [*record.folders(runs), *record.folders()]:
-        path = folder / f"{config.requires.key}.json"
-        if path.exists():
-            return record.read(path)
-    raise MissingRun(f"{config.slug} needs {config.requires.slug} ({config.requires.key}.json) on record")

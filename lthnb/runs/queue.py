@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lthnb.config import ROOT, RunConfig
+from lthnb.config import RunConfig
 from lthnb.runs import record
 from lthnb.runs.machine import Settings
-from lthnb.runs.record import MissingRun
+from lthnb.runs.record import MissingRun, is_on_record
 from lthnb.runs.ticket import ticket_path
 from lthnb.training.imp import epoch_spans, epochs
 from lthnb.training.masks import CONTROLS
@@ -51,17 +51,15 @@ class News:
         return f"{type(self.error).__name__}: {self.error}"
 
 
-def is_on_record(config: RunConfig, runs: str = "") -> bool:
-    """Whether a run was ever made, here or among the published records."""
-    folders = [*record.folders(runs), ROOT / "book" / "runs"]
-    return any((folder / f"{config.key}.json").exists() for folder in folders)
+def missing(jobs: list[Job], published: bool = False) -> list[Job]:
+    """The jobs that are not on record, each after the run it requires, if that is not there either.
 
-
-def missing(jobs: list[Job]) -> list[Job]:
-    """The jobs that are not on record, each after the run it requires, if that is not there either."""
+    Args:
+        published: whether the records that the book ships count too.
+    """
     ordered: dict[str, Job] = {}
     for job in jobs:
-        if is_on_record(job.config, job.settings.runs):
+        if is_on_record(job.config, job.settings.runs, published):
             continue
         for needed in _required(job):
             ordered.setdefault(needed.key, needed)
@@ -76,7 +74,7 @@ def _required(job: Job) -> list[Job]:
         return []
     share = epochs(parent) / epochs(job.config)
     before = Job(parent, job.dataset, job.settings, job.seconds * share)
-    if not is_on_record(parent, job.settings.runs):
+    if not is_on_record(parent, job.settings.runs, published=True):
         return [before]
     control = CONTROLS.get(job.config.prune.control)
     folder = record.folders(job.settings.runs)[0] / parent.key

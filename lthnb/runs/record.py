@@ -99,17 +99,26 @@ def read(path: Path) -> Record:
         raise Damaged(f"{path.name} is no record: {error}; remove it to run it again") from error
 
 
-def locate(config: RunConfig, runs: str = "") -> Path:
-    """Return the path of a record; raise ``MissingRun`` when it was never made."""
-    for folder in folders(runs):
-        if (path := folder / f"{config.key}.json").exists():
+def locate(config: RunConfig, runs: str = "", published: bool = False) -> Path:
+    """Return the path of a record, ``published`` ones included; raise ``MissingRun`` when it was never made."""
+    for folder in [*folders(runs), *(folders() if published else [])]:
+        path = folder / f"{config.key}.json"
+        if path.exists():
             return path
     raise MissingRun(f"{config.slug} ({config.key}.json) is not on record; pass -p train True to run it")
 
 
-def load(config: RunConfig, runs: str = "") -> Record:
+def load(config: RunConfig, runs: str = "", published: bool = False) -> Record:
     """Read the record of ``config``; raise ``MissingRun`` or ``Damaged``."""
-    return read(locate(config, runs))
+    return read(locate(config, runs, published))
+
+
+def is_on_record(config: RunConfig, runs: str = "", published: bool = False) -> bool:
+    """Whether a run was ever made."""
+    try:
+        return locate(config, runs, published).exists()
+    except MissingRun:
+        return False
 
 
 def load_all(runs: str = "") -> list[Record]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,13 +17,14 @@ from lthnb.config import RunConfig, UserError
 from lthnb.images.sources import by_record, open_source
 from lthnb.runs import record
 from lthnb.runs.execute import execute
-from lthnb.runs.machine import Settings
+from lthnb.runs.machine import DeviceLost, Settings
 from lthnb.runs.queue import Job, News, Queue, missing
 from lthnb.runs.record import Record
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+PATIENCE = 60  # seconds to wait for a worker
 DEATHS = 2  # workers that one run may take with it before it is given up
 EPOCHS = "lthnb epochs"  # the topic of Dask events by which workers tell how far they are
 remembered_source = functools.lru_cache(maxsize=1)(open_source)  # a worker keeps the images of the last set
@@ -47,6 +48,8 @@ def one_by_one(queue: Queue, work: Work = work) -> Iterator[News]:
                 yield News(job, "epoch", done)
         except Exception as error:  # one run that fails is told and stops no other
             yield from queue.fail(job, error)
+            if isinstance(error, DeviceLost):  # nor would any other work on it
+                raise
         else:
             yield queue.finish(job, time.monotonic() - began)
     yield from queue.late()
@@ -60,19 +63,19 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
     from distributed import wait
 
     at_work: dict[Future, Job] = {}
-    told = 0  # events that were read
+    told: SimpleQueue[tuple[str, int]] = SimpleQueue()  # key of a run, epochs done
+    client.subscribe_topic(EPOCHS, lambda event: told.put(event[1]))
     while True:
-        while len(at_work) < sum(client.nthreads().values()) and (job := queue.begin()):
+        while len(at_work) < threads(client, queue) and (job := queue.begin()):
             at_work[client.submit(work_there, work, job, pure=False)] = job
         if not at_work:
             break
         with suppress(TimeoutError):  # nothing ended in this second; epochs may have
             wait(list(at_work), timeout=1, return_when="FIRST_COMPLETED")
-        events = client.get_events(EPOCHS) or ()
-        for _, (key, done) in events[told:]:
+        while not told.empty():
+            key, done = told.get()
             if key in queue.running:
                 yield News(queue.running[key], "epoch", done)
-        told = len(events)
         for future in [future for future in at_work if future.done()]:
             job = at_work.pop(future)
             error = future.exception()
@@ -80,7 +83,25 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
                 yield queue.finish(job, future.result())
             else:
                 yield from queue.fail(job, error)
+    client.unsubscribe_topic(EPOCHS)
     yield from queue.late()
+
+
+def threads(client: Client, queue: Queue) -> int:
+    """Threads of a cluster; where there is work and none is left, wait for a worker to come back.
+
+    Raises:
+        UserError: none has come for a minute.
+    """
+    number = sum(client.nthreads().values())
+    if number or queue.running or not queue.waiting:
+        return number
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        said = f"the Dask cluster has had no worker for {PATIENCE} s; start some and run again"
+        raise UserError(said) from error
+    return sum(client.nthreads().values())
 
 
 def work_there(work: Work, job: Job) -> float:
@@ -130,7 +151,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
 
 @contextmanager
 def cluster_at(address: str) -> Iterator[Client]:
-    """A Dask cluster that runs elsewhere, once it has a worker.
+    """A Dask cluster that runs elsewhere.
 
     Raises:
         UserError: Dask is not installed, or nothing answers at the address.
@@ -144,7 +165,6 @@ def cluster_at(address: str) -> Iterator[Client]:
     except OSError as error:
         raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
-        client.wait_for_workers(1)
         yield client
 
 
@@ -162,7 +182,7 @@ def carry_out(queue: Queue, workers: int = 1, scheduler: str = "") -> Iterator[N
 
 def absolute(runs: str) -> str:
     """A folder of records by its full path, since workers may start elsewhere; the default stays empty."""
-    return str(Path(runs).expanduser().resolve()) if runs else ""
+    return str(record.folders(runs)[0].resolve()) if runs else ""
 
 
 def run(config: RunConfig, dataset: str = "", settings: Settings | None = None) -> Record:

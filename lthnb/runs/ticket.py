@@ -139,12 +139,13 @@ def _architecture(about: dict[str, Any]) -> Architecture:
 def pack(masks: Masks, states: dict[str, State]) -> State:
     """Masks as bits, of pruned layers the survivors alone: ``mask:NAME``, ``STATE:NAME`` -> tensor."""
     packed: State = {}
-    for name, mask in masks.items():
-        packed[f"mask:{name}"] = torch.from_numpy(np.packbits(mask.cpu().numpy()))
+    survivors_at = {name: mask.cpu() for name, mask in masks.items()}  # states may lie on another device
+    for name, mask in survivors_at.items():
+        packed[f"mask:{name}"] = torch.from_numpy(np.packbits(mask.numpy()))
     for kind, state in states.items():
         for name, value in state.items():
-            kept = value[masks[name]] if name in masks else value
-            packed[f"{kind}:{name}"] = kept.detach().cpu().contiguous().clone()  # states may share memory
+            kept = value.detach().cpu()[survivors_at.get(name, ...)]
+            packed[f"{kind}:{name}"] = kept.contiguous().clone()  # states may share memory
     return packed
 
 
@@ -216,7 +217,9 @@ def ticket_masks(folder: Path, index: int) -> Masks:
         TicketError: the file holds another run's ticket, or that of another round.
     """
     ticket = Ticket.load(ticket_path(folder, index))
-    if (ticket.about["key"], ticket.about["round"]) != (folder.name, index):
-        holds = f"round {ticket.about['round']} of {ticket.about['key']}"
+    key = ticket.about.get("key")
+    held = ticket.about.get("round")
+    if (key, held) != (folder.name, index):
+        holds = f"round {held} of {key}"
         raise TicketError(f"{ticket_path(folder, index).name} of {folder.name} holds {holds}; remove it")
     return ticket.masks

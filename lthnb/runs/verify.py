@@ -37,7 +37,7 @@ def check(path: Path, settings: Settings) -> Result:
         made = record_of(ticket)
         row = row_of(made, ticket)
         if row is None:
-            return Result(False, f"{path.name}: the record {ticket.about['key']} is not here")
+            return Result(False, f"{path.name}: the record {ticket.about.get('key')} is not here")
         if list(survivors(ticket.masks).values()) != row["kept"]:
             return Result(False, f"{path.name}: its masks keep other numbers of weights than the record says")
         source = open_source(by_record(made.data["name"], settings.data_root), settings.data_root)
@@ -63,7 +63,7 @@ def check(path: Path, settings: Settings) -> Result:
 def record_of(ticket: Ticket) -> Record | None:
     """The record of a ticket's run, if it is here."""
     for folder in record.folders():
-        path = folder / f"{ticket.about['key']}.json"
+        path = folder / f"{ticket.about.get('key')}.json"
         if path.exists():
             return record.read(path)
     return None
@@ -72,7 +72,7 @@ def record_of(ticket: Ticket) -> Record | None:
 def row_of(made: Record | None, ticket: Ticket) -> dict | None:
     """The row of a ticket's round in its record, if there is one."""
     rows = made.rounds if made else []
-    return next((row for row in rows if row["round"] == ticket.about["round"]), None)
+    return next((row for row in rows if row["round"] == ticket.about.get("round")), None)
 
 
 def made_here(made: Record, device: str) -> bool:

@@ -42,9 +42,11 @@ def uniform(part: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
 
 
 def reset_norm(part: nn.Module) -> None:
-    """BatchNorm starts at 1 and 0; other modules have nothing to draw."""
+    """BatchNorm starts at 1 and 0; a module with other weights of its own is refused, it would stay unset."""
     if isinstance(part, nn.BatchNorm2d):
         part.reset_parameters()
+    elif [*part.parameters(recurse=False), *part.buffers(recurse=False)]:
+        raise NotImplementedError(f"no start draws the weights of {type(part).__name__}")
 
 
 STARTS: dict[str, Start] = {"pytorch": pytorch, "torchvision": torchvision}

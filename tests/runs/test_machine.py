@@ -32,7 +32,7 @@ print(len(made.rounds), machine.cores() >= 1, sys.modules["fcntl"])
 def test_a_smoke_run_needs_neither_fcntl_nor_sched_getaffinity(tmp_path):
     command = [sys.executable, "-W", "ignore:only soft file lock", "-c", ELSEWHERE, str(tmp_path)]
     ended = subprocess.run(
-        command, env=small.environment(), capture_output=True, text=True, timeout=120, check=False
+        command, env=small.environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
     assert ended.returncode == 0, ended.stderr

@@ -1,115 +1,170 @@
+"""A ticket as one file: what it gives back, what it says of itself, and the files it refuses."""
+
+import dataclasses
 import json
 import struct
 
 import pytest
 import torch
-from conftest import density, opened
+from conftest import opened
+from helpers.small import DIGITS, WIDER, architecture, density
 from PIL import Image
 from safetensors.torch import save as serialise
 
-from lthnb.config import NetworkConfig, RunConfig
-from lthnb.images import splits as data
-from lthnb.runs import files as store
-from lthnb.runs import ticket as tickets
+from lthnb.config import NetworkConfig
+from lthnb.images.splits import load
+from lthnb.runs import files, record
 from lthnb.runs.files import UNSEALED, Damaged
-from lthnb.runs.ticket import Shape, Ticket, TicketError
-from lthnb.training import imp, masks
-from lthnb.training import loop as train
-from lthnb.training.networks import build
+from lthnb.runs.ticket import Ticket, TicketError, read_packed, ticket_masks, ticket_path, write_packed
+from lthnb.training import imp, loop, masks
+from lthnb.training.loop import History
+from lthnb.training.networks import Architecture, build, prunable
 
-RUN = RunConfig.of(
-    name="glyphs", images=60, side=16, val_limit=50, test_limit=50, model="resnet10", width=4,
-    epochs=4, batch_size=20, rounds=2, rate=0.5, rewind_epoch=2,
-)  # fmt: skip
-SHAPE = Shape(RUN.network, 3, 16, tuple("0123456789"))
-
-
-@pytest.fixture(scope="module")
-def loaded(glyphs):
-    return data.load(glyphs, RUN.data, seed=0)
+RUN = WIDER.replace(rounds=2, rate=0.5)
+KEY = RUN.key
 
 
 @pytest.fixture(scope="module")
 def last(loaded):
+    """The last round of a run."""
     *_, last = imp.rounds(RUN, loaded)
     return last
 
 
 @pytest.fixture
 def saved(loaded, last, tmp_path):
-    mean, std = loaded.mean.flatten().tolist(), loaded.std.flatten().tolist()
+    """The file of a ticket."""
+    about = {
+        "key": KEY,
+        "round": 2,
+        "data": "glyphs",
+        "mean": loaded.mean.flatten().tolist(),
+        "std": loaded.std.flatten().tolist(),
+    }
     states = {"rewind": last.rewind, "trained": last.model.state_dict()}
-    tickets.save(
-        tmp_path / "t.safetensors", Ticket(SHAPE, last.masks, states, {"mean": mean, "std": std, "round": 2})
-    )
-    return tmp_path / "t.safetensors"
+    path = tmp_path / "t.safetensors"
+    Ticket(architecture(RUN), last.masks, states, about).save(path)
+    return path
+
+
+def trained_alone(model, kept, data):
+    """Train a ticket from its rewind weights to the end."""
+    step = loop.make_step(model, data, RUN.train)
+    step.begin(kept)
+    list(loop.train(step, RUN.train, History(), seed=0, start=2))
 
 
 def test_a_ticket_survives_its_file(saved, last):
-    ticket = tickets.load(saved)
+    ticket = Ticket.load(saved)
 
     assert all(torch.equal(ticket.masks[name], mask) for name, mask in last.masks.items())
     for name, value in last.model.state_dict().items():
         assert torch.equal(ticket.model().state_dict()[name], value)
-    assert ticket.shape == SHAPE
+    assert ticket.architecture == architecture(RUN)
     assert ticket.about["round"] == 2
 
 
+def test_a_loaded_ticket_that_is_saved_holds_the_same(saved, tmp_path):
+    size = Ticket.load(saved).save(tmp_path / "again.safetensors")
+    packed, about = read_packed(saved)
+    same, told = read_packed(tmp_path / "again.safetensors")
+
+    assert size == saved.stat().st_size
+    assert about == told
+    assert packed.keys() == same.keys()
+    assert all(torch.equal(value, same[name]) for name, value in packed.items())
+
+
+def test_a_ticket_tells_shape_density_and_source_and_no_tensors(saved):
+    assert repr(Ticket.load(saved)) == (
+        "Ticket(resnet10 width 4; 3x16x16 images, 10 classes; 25.00 % of 19,212 weights; "
+        f"weights: rewind and trained; from round 2 of run {KEY}; found on glyphs)"
+    )
+    bare = dataclasses.replace(Ticket.load(saved), states={}, about={})
+    assert repr(bare) == (
+        "Ticket(resnet10 width 4; 3x16x16 images, 10 classes; 25.00 % of 19,212 weights; "
+        "weights: none; from round ? of run ?)"
+    )
+
+
 def test_a_loaded_ticket_trained_alone_equals_its_round_bit_for_bit(saved, loaded, last):
-    ticket = tickets.load(saved)
+    ticket = Ticket.load(saved)
     model = ticket.model("rewind")
 
-    train.train(model, ticket.masks, loaded, RUN.train, seed=0, start=2)
+    trained_alone(model, ticket.masks, loaded)
 
-    assert all(
-        torch.equal(value, last.model.state_dict()[name]) for name, value in model.state_dict().items()
-    )
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, last.model.state_dict()[name]), name
 
 
 def test_a_ticket_moves_to_another_data_set_and_class_count(saved, image_folder):
     source = opened(image_folder({"a": 30, "b": 30, "c": 30}))
-    other = data.load(source, RUN.replace(name=source.facts.name, images=60, split="refit").data, 0)
-    ticket = tickets.load(saved)
+    other = load(source, RUN.replace(name=source.info.name, images=60, split="refit").data, 0)
+    ticket = Ticket.load(saved)
     model = ticket.model("rewind", classes=3, seed=1)
 
-    train.train(model, ticket.masks, other, RUN.train, seed=0, start=2)
+    trained_alone(model, ticket.masks, other)
 
+    left = {name: int((weight != 0).sum()) for name, weight in prunable(model).items()}
     assert model.head.weight.shape[0] == 3
-    assert {n: int((w != 0).sum()) for n, w in masks.prunable(model).items()} == masks.kept(ticket.masks)
+    assert left == masks.survivors(ticket.masks)
 
 
-def test_a_ticket_classifies_an_image_file(saved, glyphs, loaded, last, tmp_path):
+def test_a_ticket_classifies_an_image_file(saved, loaded, last, tmp_path):
     pixels = loaded.test.images[0]
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "digit.png")
 
-    found = tickets.load(saved).classify(tmp_path / "digit.png")
-    logits = train.predict(last.model, loaded, pixels[None])
+    classes = Ticket.load(saved).classify(tmp_path / "digit.png")
+    logits = loop.predict(last.model, loaded, pixels[None])
 
-    assert found[0][0] == str(int(logits.argmax()))
-    assert sum(chance for _, chance in found) == pytest.approx(1)
+    assert classes[0][0] == str(int(logits.argmax()))
+    assert sum(chance for _, chance in classes) == pytest.approx(1)
+
+
+def test_weights_that_a_ticket_does_not_hold_are_refused_by_name(saved):
+    ticket = Ticket.load(saved)
+
+    with pytest.raises(TicketError, match="this ticket has rewind, trained weights, not 'late'"):
+        ticket.model("late")
+    with pytest.raises(TicketError, match="not 'trained'"):
+        dataclasses.replace(ticket, states={"rewind": ticket.states["rewind"]}).model()
+
+
+def test_masks_are_read_from_the_ticket_of_their_run_and_round_alone(saved, tmp_path, last):
+    folder = tmp_path / KEY
+    path = ticket_path(folder, 2)
+    ticket = Ticket.load(saved)
+    ticket.save(path)
+    assert all(torch.equal(mask, last.masks[name]) for name, mask in ticket_masks(folder, 2).items())
+
+    for about in ({"round": 1}, {"key": "0" * 16}):
+        dataclasses.replace(ticket, about={**ticket.about, **about}).save(path)
+        with pytest.raises(
+            TicketError, match=rf"round-02.safetensors of {KEY} holds round .* of .*; remove it"
+        ):
+            ticket_masks(folder, 2)
 
 
 def test_sizes_at_paper_scale_are_those_promised(tmp_path):
-    shape = Shape(NetworkConfig(), 3, 32, tuple("0123456789"))
-    model = build(NetworkConfig(), 0)
-    found = masks.ones(model)
+    papers = Architecture(NetworkConfig(), 3, 32, DIGITS)
+    model = build(papers, 0)
+    kept = masks.ones(model)
     for _ in range(15):
-        found = masks.prune_by_magnitude(masks.prunable(model), found, 0.2)
-    one = tickets.save(tmp_path / "one", Ticket(shape, found, {"trained": model.state_dict()}, {}))
-    both = tickets.save(
-        tmp_path / "two", Ticket(shape, found, dict.fromkeys(("rewind", "trained"), model.state_dict()), {})
-    )
+        kept = masks.prune_by_magnitude(prunable(model), kept, 0.2)
+    state = model.state_dict()
+    one = Ticket(papers, kept, {"trained": state}, {}).save(tmp_path / "one")
+    both = Ticket(papers, kept, {"rewind": state, "trained": state}, {}).save(tmp_path / "two")
 
-    assert density(found) == pytest.approx(0.03518, abs=1e-5)
+    assert density(kept) == pytest.approx(0.03518, abs=1e-5)
     assert one < 3.2e6
     assert both < 5e6
 
 
 def rewrite(path, change):
     """Change a ticket's tensors and notes, and seal it as an attacker could."""
-    packed, about = tickets.read_packed(path)
+    packed, about = read_packed(path)
     change(packed, about)
-    tickets.write_packed(path, packed, about)
+    write_packed(path, packed, about)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +199,7 @@ def test_what_does_not_fit_the_network_is_refused_before_it_is_built(saved, chan
     rewrite(saved, change)
 
     with pytest.raises(TicketError, match=words):
-        tickets.load(saved)
+        Ticket.load(saved)
 
 
 def bomb(marker):
@@ -165,8 +220,9 @@ def hostile(marker):
 
     import numpy as np
 
-    plain, nested = pickle.dumps(bomb(marker)), pickle.dumps(collections.OrderedDict(a=[bomb(marker)]))
-    saved, zipped, tarred, array = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    plain = pickle.dumps(bomb(marker))
+    nested = pickle.dumps(collections.OrderedDict(a=[bomb(marker)]))
+    saved, zipped, tarred, array = (io.BytesIO() for _ in range(4))
     torch.save({"a": bomb(marker)}, saved)
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("archive/data.pkl", plain)
@@ -198,17 +254,16 @@ def hostile(marker):
 @pytest.mark.parametrize("kind", hostile("nowhere"))
 @pytest.mark.parametrize("sealed", [False, True])
 def test_hostile_files_are_refused_and_nothing_is_executed(tmp_path, kind, sealed):
-    from lthnb.runs import record
-
-    marker, path = tmp_path / "marker", tmp_path / "gift.safetensors"
+    marker = tmp_path / "marker"
+    path = tmp_path / "gift.safetensors"
     content = hostile(marker)[kind]
     if sealed:
         seal = b'"seal":"%s"' % UNSEALED.encode()
         content = content.replace(b'"seal": "', b'"seal":"') if b'"seal": "' in content else content + seal
-        content = store.seal(content)
+        content = files.seal(content)
     path.write_bytes(content)
 
-    for read in (tickets.load, tickets.read_packed, record.read):
+    for read in (Ticket.load, read_packed, record.read):
         with pytest.raises((Damaged, TicketError), match=r"gift\.safetensors"):
             read(path)
     assert not marker.exists()
@@ -216,8 +271,8 @@ def test_hostile_files_are_refused_and_nothing_is_executed(tmp_path, kind, seale
 
 def test_a_ticket_of_a_later_version_is_refused(tmp_path):
     text = json.dumps({"schema": 99})
-    content = store.seal(serialise({"a": torch.zeros(1)}, {"about": text, "seal": UNSEALED}))
+    content = files.seal(serialise({"a": torch.zeros(1)}, {"about": text, "seal": UNSEALED}))
     (tmp_path / "t").write_bytes(content)
 
     with pytest.raises(Damaged, match="schema 99 is not 1"):
-        tickets.load(tmp_path / "t")
+        Ticket.load(tmp_path / "t")

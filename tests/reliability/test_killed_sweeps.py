@@ -1,0 +1,118 @@
+"""A sweep on two workers whose parent is killed: no process is left behind, and the same command goes on."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from helpers import small
+
+from lthnb.config import ROOT
+from lthnb.runs import record
+
+COMMAND = [sys.executable, "-m", "lthnb", "sweep", "low_data", "--profile", "smoke", "--device", "cpu"]
+
+
+def command(runs, workers):
+    return [*COMMAND, "--precision", "fp32", "--workers", str(workers), "--runs", str(runs)]
+
+
+def environment(folder):
+    """A checkpoint after every epoch, and no images but rendered ones."""
+    return small.environment(LTHNB_CHECKPOINT_SECONDS="0", LTHNB_DATA=str(folder / "none"))
+
+
+def swept(runs, workers, folder):
+    """Let a sweep end; return what it said."""
+    ended = subprocess.run(
+        command(runs, workers),
+        cwd=ROOT,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def started(runs, workers, folder):
+    nowhere = subprocess.DEVNULL
+    options = {"cwd": ROOT, "env": environment(folder), "stdout": nowhere, "stderr": nowhere}
+    return subprocess.Popen(command(runs, workers), start_new_session=True, **options)
+
+
+def progress(runs):
+    """The newest checkpoint of every run, and the records."""
+    return {
+        path.relative_to(runs) for path in (*runs.glob("*/checkpoint-*.safetensors"), *runs.glob("*.json"))
+    }
+
+
+def wait_for(condition, what, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, what
+        time.sleep(0.01)
+
+
+def bits(runs):
+    return {
+        path.stem: [(row["kept"], row["correct"], row["curve"]) for row in record.read(path).rounds]
+        for path in runs.glob("*.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What an undisturbed sweep by one worker ends with."""
+    folder = tmp_path_factory.mktemp("straight")
+    assert "3 runs made, 0 too long for the time, 0 failed" in swept(folder / "runs", 1, folder)
+    return bits(folder / "runs")
+
+
+def test_a_parent_that_is_killed_leaves_no_worker_and_the_same_command_finishes_everything(
+    tmp_path, straight
+):
+    runs = tmp_path / "runs"
+    left = len(straight)
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        before = progress(runs)
+        parent = started(runs, 2, tmp_path)
+        wait_for(lambda before=before: progress(runs) - before, "no run went on")
+        family = psutil.Process(parent.pid).children(recursive=True)
+        parent.send_signal(number)
+        parent.wait(timeout=60)
+
+        assert len(family) >= 2
+        assert parent.returncode == (130 if number == signal.SIGINT else -number)
+        _, alive = psutil.wait_procs(family, timeout=30)
+        assert not alive, f"after signal {number}"
+        left = len(straight) - len(list(runs.glob("*.json")))
+    assert left
+    said = swept(runs, 2, tmp_path)
+
+    assert f"{left} runs made, 0 too long for the time, 0 failed" in said
+    assert bits(runs) == straight
+    assert swept(runs, 2, tmp_path).startswith("0 runs at smoke scale are missing")
+
+
+def test_a_sweep_is_killed_moved_and_goes_on_with_the_same_bits(tmp_path, straight):
+    first = tmp_path / "first"
+    second = tmp_path / "second"
+    parent = started(first, 1, tmp_path)
+    wait_for(
+        lambda: list(first.glob("*.json")) and list(first.glob("*/checkpoint-*")),
+        "no run was seen in its middle",
+    )
+    parent.kill()
+    parent.wait()
+    assert 1 <= len(list(first.glob("*.json"))) < 3
+    shutil.copytree(first, second)
+
+    assert "runs made, 0 too long" in swept(second, 1, tmp_path)
+    assert bits(second) == straight
