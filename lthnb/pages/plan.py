@@ -23,6 +23,7 @@ from lthnb.runs import record
 from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, News, Queue, missing
+from lthnb.runs.record import is_on_record
 from lthnb.runs.sweep import absolute, carry_out, remembered_source
 
 MEASURED = {"layers": "layers"}  # page -> what is measured on its runs
@@ -105,7 +106,16 @@ def jobs(wish: Wish) -> Iterator[tuple[Experiment, list[Job], str]]:
             continue
         seconds = cost(config, infos[dataset], wish.planned_device)
         seeds = line.seeds(wish.scale, most)
-        yield line, [Job(config.replace(seed=seed), dataset, wish.settings, seconds) for seed in seeds], ""
+        yield (
+            line,
+            [Job(config.replace(seed=seed), dataset, wish.settings, seconds) for seed in seeds],
+            "",
+        )
+
+
+def missing_of(planned: list[Job]) -> list[Job]:
+    """The jobs of a line that are not on record, in the folder or among the published."""
+    return [job for job in planned if not is_on_record(job.config, job.settings.runs, published=True)]
 
 
 def sweep(wish: Wish) -> int:
@@ -115,9 +125,7 @@ def sweep(wish: Wish) -> int:
         if why_not:
             print(f"{line.describe()}  left out: {why_not}")
             continue
-        left = [
-            job for job in planned if not record.is_on_record(job.config, wish.settings.runs, published=True)
-        ]
+        left = missing_of(planned)
         if wish.list:
             done = f"{len(planned) - len(left)} of {len(planned)} on record"
             print(f"{line.describe()}  {done}, {planned[0].seconds:6.0f} s each")

@@ -100,7 +100,7 @@ def read(path: Path) -> Record:
 
 
 def locate(config: RunConfig, runs: str = "", published: bool = False) -> Path:
-    """Return the path of a record, ``published`` ones included; raise ``MissingRun`` when it was never made."""
+    """Return the path of a record, maybe a ``published`` one; raise ``MissingRun`` if it was never made."""
     for folder in [*folders(runs), *(folders() if published else [])]:
         path = folder / f"{config.key}.json"
         if path.exists():
