@@ -63,10 +63,9 @@ def execute(
             with device_errors(config, settings.chosen_device):
                 execution = Execution.prepare(config, source, settings, folder, every)
                 execution.again = again
-                if (
-                    folder.with_suffix(".json").exists() and not again
-                ):  # by another process, or killed right after
-                    execution.tidy(record.read(folder.with_suffix(".json")).rounds)
+                finished = folder.with_suffix(".json")  # by another process, or it was killed right after
+                if finished.exists() and not again:
+                    execution.tidy(record.read(finished).rounds)
                     return
                 yield from execution.epochs()
                 execution.finish()

@@ -158,7 +158,7 @@ def unpack(packed: State, model: nn.Module) -> tuple[Masks, dict[str, State]]:
         bits = np.unpackbits(octets.numpy(), count=weight.numel())
         masks[name] = torch.from_numpy(bits).bool().reshape(weight.shape)
     states: dict[str, State] = {}
-    for key in packed:
+    for key in sorted(packed):  # safetensors keeps no order
         kind, _, name = key.partition(":")
         if kind == "mask" and name in masks:
             continue

@@ -1,4 +1,4 @@
-"""Fault injection. ``python tests/helpers/faults.py`` prints the full figures; the tests ask for fewer trials.
+"""Fault injection. ``python tests/helpers/faults.py`` prints the full figures; the tests ask for fewer.
 
 Every trial kills, crashes, starves or damages a small run and lets it go on; it must end with the same
 weights, masks and losses as an undisturbed one.

@@ -1,5 +1,7 @@
 """A sweep on two workers whose parent is killed: no process is left behind, and the same command goes on."""
 
+import contextlib
+import io
 import shutil
 import signal
 import subprocess
@@ -10,14 +12,23 @@ import psutil
 import pytest
 from helpers import small
 
+from lthnb import __main__
 from lthnb.config import ROOT
 from lthnb.runs import record
 
-COMMAND = [sys.executable, "-m", "lthnb", "sweep", "low_data", "--profile", "smoke", "--device", "cpu"]
+WORDS = ["sweep", "low_data", "--profile", "smoke", "--device", "cpu", "--precision", "fp32"]
 
 
 def command(runs, workers):
-    return [*COMMAND, "--precision", "fp32", "--workers", str(workers), "--runs", str(runs)]
+    return [sys.executable, "-m", "lthnb", *WORDS, "--workers", str(workers), "--runs", str(runs)]
+
+
+def swept_here(runs, *words):
+    """Let a sweep of one worker end in this process; return what it said."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.setenv("LTHNB_DATA", str(runs.parent / "none"))
+        assert __main__.main([*WORDS, "--workers", "1", "--runs", str(runs), *words]) == 0
+    return said.getvalue()
 
 
 def environment(folder):
@@ -71,7 +82,7 @@ def bits(runs):
 def straight(tmp_path_factory):
     """What an undisturbed sweep by one worker ends with."""
     folder = tmp_path_factory.mktemp("straight")
-    assert "3 runs made, 0 too long for the time, 0 failed" in swept(folder / "runs", 1, folder)
+    assert "3 runs made, 0 too long for the time, 0 failed" in swept_here(folder / "runs")
     return bits(folder / "runs")
 
 
@@ -98,7 +109,7 @@ def test_a_parent_that_is_killed_leaves_no_worker_and_the_same_command_finishes_
 
     assert f"{left} runs made, 0 too long for the time, 0 failed" in said
     assert bits(runs) == straight
-    assert swept(runs, 2, tmp_path).startswith("0 runs at smoke scale are missing")
+    assert "0 runs at smoke scale are missing" in swept_here(runs, "--list")
 
 
 def test_a_sweep_is_killed_moved_and_goes_on_with_the_same_bits(tmp_path, straight):
@@ -114,5 +125,6 @@ def test_a_sweep_is_killed_moved_and_goes_on_with_the_same_bits(tmp_path, straig
     assert 1 <= len(list(first.glob("*.json"))) < 3
     shutil.copytree(first, second)
 
-    assert "runs made, 0 too long" in swept(second, 1, tmp_path)
+    assert "runs made, 0 too long" in swept_here(second)
     assert bits(second) == straight
+    assert "0 runs at smoke scale are missing" in swept_here(second, "--list")

@@ -5,6 +5,7 @@ from conftest import opened
 from helpers import small
 from helpers.small import SMALL, TINY, make
 
+from lthnb.images.dataset import DataError
 from lthnb.runs import choice, record
 from lthnb.runs.execute import execute
 from lthnb.runs.record import MissingRun
@@ -45,8 +46,13 @@ def test_a_refit_without_the_run_that_chooses_says_which_is_missing(image_folder
     source = opened(image_folder({"cat": 30, "dog": 30}))
     refit = TINY.replace(name=source.info.name, split="refit", images=60)
 
-    with pytest.raises(MissingRun, match=rf"needs .*choosing a round.* \({refit.requires.key}\.json\)"):
+    with pytest.raises(MissingRun, match=rf"choosing a round, seed 0 \({refit.requires.key}\.json\) is not"):
         list(execute(refit, source, small.on_cpu(tmp_path)))
+
+
+def test_a_run_is_not_made_on_other_images_than_it_names(glyphs, tmp_path):
+    with pytest.raises(DataError, match=r"is a run on digits, the images are glyphs"):
+        list(execute(TINY.replace(name="digits"), glyphs, small.on_cpu(tmp_path)))
 
 
 def test_a_ticket_that_looked_best_for_a_while_keeps_its_masks_alone(glyphs, tmp_path):

@@ -15,6 +15,7 @@ from helpers.small import TINY
 
 from lthnb.config import UserError
 from lthnb.runs import record, sweep
+from lthnb.runs.machine import DeviceLost
 from lthnb.runs.queue import Job, Queue, missing
 from lthnb.runs.sweep import one_by_one
 from lthnb.training.imp import epochs
@@ -72,6 +73,30 @@ def test_a_run_that_fails_is_told_and_stops_no_other():
         ("failed", PARENT), ("failed", CONTROL), ("finished", PARENT.replace(seed=1)),
     ]  # fmt: skip
     assert news[0].reason == "UserError: diverged"
+
+
+def test_a_gpu_that_is_lost_stops_the_sweep_after_it_was_told():
+    def work(one):
+        yield 1
+        raise DeviceLost("cuda failed")
+
+    news = []
+    with pytest.raises(DeviceLost, match="cuda failed"):
+        news.extend(one_by_one(queue := Queue(seeds(2)), work))
+    assert [one.config.seed for one in queue.waiting] == [1]
+    assert list(queue.failed) == [PARENT.key]
+
+
+def test_a_cluster_that_stays_without_workers_is_an_error_and_not_a_wait_for_ever():
+    def none_comes(number, timeout):
+        assert (number, timeout) == (1, sweep.PATIENCE)
+        raise TimeoutError
+
+    client = SimpleNamespace(nthreads=dict, wait_for_workers=none_comes)
+
+    with pytest.raises(UserError, match="has had no worker for 60 s; start some and run again"):
+        sweep.threads(client, Queue(seeds(1)))
+    assert sweep.threads(client, Queue([])) == 0
 
 
 def test_an_interruption_stops_everything():
@@ -152,7 +177,7 @@ def test_a_cluster_elsewhere_makes_all_runs_though_a_worker_is_killed(tmp_path):
 
 def test_no_scheduler_is_one_sentence():
     with (
-        pytest.raises(UserError, match="no Dask scheduler answers at tcp://127.0.0.1:9"),
+        pytest.raises(UserError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"),
         sweep.cluster_at("tcp://127.0.0.1:9"),
     ):
         pass

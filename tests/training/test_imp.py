@@ -26,7 +26,7 @@ def weights_hash(*values):
 
 
 def digest(run, data):
-    """SHA-256 over all weights, buffers and masks of all rounds, and the losses and counts but those of test."""
+    """SHA-256 over weights, buffers, masks, losses and counts of all rounds; counts of test are left out."""
     whole = hashlib.sha256()
     for current in imp.rounds(run, data):
         values = [*current.model.state_dict().values(), *current.masks.values()]
@@ -80,9 +80,8 @@ def test_every_epoch_is_a_pass_and_every_complete_pass_a_round(loaded):
     seen = [(now.index, now.epoch, now.stop, now.complete) for now in imp.passes(RUN, loaded)]
     rounds = [(now.index, now.epoch) for now in imp.rounds(RUN, loaded)]
 
-    assert seen[:6] == [
-        (0, 1, 4, False), (0, 2, 4, False), (0, 3, 4, False), (0, 4, 4, True), (1, 3, 4, False), (1, 4, 4, True),
-    ]  # fmt: skip
+    assert seen[:4] == [(0, 1, 4, False), (0, 2, 4, False), (0, 3, 4, False), (0, 4, 4, True)]
+    assert seen[4:6] == [(1, 3, 4, False), (1, 4, 4, True)]
     assert len(seen) == imp.epochs(RUN) == 10
     assert rounds == [(0, 4), (1, 4), (2, 4), (3, 4)]
 
