@@ -61,12 +61,12 @@ def execute(
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
             with device_errors(config, settings.chosen_device):
-                execution = Execution.prepare(config, source, settings, folder, every)
-                execution.again = again
                 finished = folder.with_suffix(".json")  # by another process, or it was killed right after
                 if finished.exists() and not again:
-                    execution.tidy(record.read(finished).rounds)
+                    tidy(folder, config, record.read(finished).rounds)
                     return
+                execution = Execution.prepare(config, source, settings, folder, every)
+                execution.again = again
                 yield from execution.epochs()
                 execution.finish()
         except Diverged as error:
@@ -144,19 +144,7 @@ class Execution:
         finished = Record(self.config, self.about_data(), sizes, self.rows, choices(self.rows), made)
         if not (self.again and record.is_on_record(self.config, str(self.folder.parent), published=True)):
             record.save(finished, str(self.folder.parent))
-        self.tidy(self.rows)
-
-    def tidy(self, rows: list[dict[str, Any]]) -> None:
-        """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
-        self.checkpoints.clear()
-        for path in self.folder.glob("round-*.safetensors"):
-            try:
-                ticket = Ticket.load(path)
-            except (Damaged, TicketError):
-                path.unlink()
-                continue
-            if ticket.states and ticket.about.get("round") not in self.wanted(rows):
-                dataclasses.replace(ticket, states={}).save(path)
+        tidy(self.folder, self.config, self.rows)
 
     def masks_of(self) -> Callable[[int], Masks] | None:
         """The masks of a control by round, from what its ticket's run kept; None for other runs."""
@@ -195,17 +183,11 @@ class Execution:
             row["total"]["val"] = chosen["total"]["val"]
         return row
 
-    def wanted(self, rows: list[dict[str, Any]]) -> set[int | None]:
-        """Rounds whose tickets keep their weights."""
-        prune = self.config.prune
-        density = [(1 - prune.rate) ** index for index in range(prune.rounds + 1)]
-        choosing = self.required.rounds if self.config.data.split == "refit" else rows
-        return {0, paper_round(self.config.data.images, density), chosen_on_val(choosing)}
-
     def keep_ticket(self, current: Pass) -> None:
         """Keep the masks; of round 0, the paper's round and the best round on val so far the weights too."""
         states = {"rewind": current.rewind, "trained": current.model.state_dict()}
-        if current.index not in self.wanted(self.rows):
+        choosing = self.required.rounds if self.config.data.split == "refit" else self.rows
+        if current.index not in wanted(self.config, choosing):
             if self.config.prune.control != "none":
                 return  # its masks can be drawn again
             states = {}
@@ -233,3 +215,22 @@ class Execution:
             "mean": [round(value, 5) for value in self.data.mean.flatten().tolist()],
             "std": [round(value, 5) for value in self.data.std.flatten().tolist()],
         }
+
+
+def wanted(config: RunConfig, rows: list[dict[str, Any]]) -> set[int | None]:
+    """Rounds whose tickets keep their weights: the dense one, the paper's, and val's by the rows so far."""
+    density = [(1 - config.prune.rate) ** index for index in range(config.prune.rounds + 1)]
+    return {0, paper_round(config.data.images, density), chosen_on_val(rows)}
+
+
+def tidy(folder: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
+    """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
+    Checkpoints(folder, config.key, {}).clear()
+    for path in folder.glob("round-*.safetensors"):
+        try:
+            ticket = Ticket.load(path)
+        except (Damaged, TicketError):
+            path.unlink()
+            continue
+        if ticket.states and ticket.about.get("round") not in wanted(config, rows):
+            dataclasses.replace(ticket, states={}).save(path)

@@ -57,12 +57,13 @@ def missing(jobs: list[Job], published: bool = False) -> list[Job]:
     Args:
         published: whether the records that the book ships count too.
     """
+    own = {job.key: job for job in jobs}
     ordered: dict[str, Job] = {}
     for job in jobs:
         if is_on_record(job.config, job.settings.runs, published):
             continue
         for needed in _required(job):
-            ordered.setdefault(needed.key, needed)
+            ordered.setdefault(needed.key, needed if needed.again else own.get(needed.key, needed))
         ordered.setdefault(job.key, job)
     return list(ordered.values())
 
@@ -96,6 +97,9 @@ class Queue:
     began: float = field(default_factory=time.monotonic)
     spent: float = 0.0  # seconds taken by the jobs that ended
     guessed: float = 0.0  # seconds that those were thought to take
+
+    def __post_init__(self) -> None:
+        self.waiting = list(self.waiting)
 
     @property
     def pace(self) -> float:
