@@ -89,7 +89,7 @@ class TestBones:
         first = cells(path, "code")[0]
         declared = parameters.assigned(source(first))
 
-        assert tags(first) == ["parameters"]
+        assert tags(first) == ["hide-input", "parameters"]
         assert declared.keys() >= SHARED
         assert ... not in declared.values()
         assert declared.keys() <= parameters.PAGE_RULES.keys()
