@@ -81,3 +81,26 @@ def test_the_scoreboard_shows_the_filled_rows_and_why_others_are_empty(site):
         assert f"{ours['gain']:+.1f} ± {ours['gain_high'] - ours['gain']:.1f}" in text
     for reason in ("not yet run", "needs paper scale", "data cannot be had"):
         assert reason in text
+
+
+ROLE = re.compile(r"\{(?:glue|cite|numref|ref|doc|eq)[^}]*\}`|^\([\w-]+\)=$|^(?:```|:::)\{", re.MULTILINE)
+
+
+def texts(cell):
+    """What a reader in JupyterLab or on GitHub may see of a cell: its source and its outputs."""
+    yield "".join(cell["source"])
+    for output in cell.get("outputs", []):
+        yield "".join(output.get("text", ""))
+        for kind, value in output.get("data", {}).items():
+            if kind.startswith("text/"):
+                yield "".join(value)
+
+
+def test_no_executed_notebook_holds_a_raw_role(site):
+    executed = sorted((site.parent / "jupyter_execute" / "notebooks").glob("*.ipynb"))
+
+    assert {path.stem for path in executed} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    for path in executed:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            assert not [text for text in texts(cell) if ROLE.search(text)], path.name
+    assert ROLE.search("with {glue:text}`gain`") and ROLE.search("(imp)=") and ROLE.search("```{note}")
