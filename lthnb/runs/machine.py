@@ -98,7 +98,7 @@ def made_by(device: str, precision: str, seconds: float, exact: bool = True) -> 
     return fingerprint(device, precision) | about
 
 
-class OutOfMemory(UserError, MemoryError):
+class OutOfMemory(UserError, RuntimeError):
     """The device has no room for a batch."""
 
 
