@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -45,6 +46,14 @@ class NotWritable(UserError, OSError):
     """A folder of runs cannot be made or written to."""
 
 
+class NotReadable(UserError, OSError):
+    """A file is there, and the system does not let it be read."""
+
+
+class FileMissing(UserError, FileNotFoundError):
+    """A file that was asked for by name, or was here a moment ago, is not here."""
+
+
 def write(path: Path, content: bytes) -> None:
     """Put ``content`` at ``path``; a reader, or a crash at any point, meets the old file or the new one.
 
@@ -70,12 +79,24 @@ def write(path: Path, content: bytes) -> None:
 def _told(path: Path, error: OSError, size: int = 0) -> UserError:
     """The error of a failed write in words that say what to do."""
     if error.errno not in FULL:
-        return NotWritable(f"cannot write {path}: {error.strerror or error}; pass another folder as runs")
+        why = error.strerror or error
+        return NotWritable(f"cannot write {path}: {why}; mend or remove it, or pass another folder as runs")
     room = shutil.disk_usage(next(place for place in path.parents if place.exists())).free
     return DiskFull(
         f"no room for {path} ({size:,} bytes, {room:,} free); make room and run the same command again, "
         "it goes on from the last checkpoint"
     )
+
+
+@contextmanager
+def told(folder: Path) -> Iterator[None]:
+    """Say in a sentence which file of a run's folder the system refuses to change."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, UserError):
+            raise
+        raise _told(Path(error.filename or folder), error) from error
 
 
 def _sync(folder: Path) -> None:
@@ -104,8 +125,20 @@ def sealed_json(schema: int, document: dict[str, Any]) -> bytes:
 
 
 def read(path: Path) -> bytes:
-    """Return a sealed file's bytes; raise ``Damaged`` unless they are those that were sealed."""
-    content = path.read_bytes()
+    """Return a sealed file's bytes.
+
+    Raises:
+        Damaged: they are not those that were sealed, or a folder has the file's name.
+        FileMissing, NotReadable: there is no such file, or the system refuses it.
+    """
+    try:
+        if path.is_dir():
+            raise Damaged(f"{path.name} is damaged: it is a folder")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileMissing(f"there is no file {path}") from error
+    except OSError as error:
+        raise NotReadable(f"cannot read {path}: {error.strerror or error}; mend or remove it") from error
     match = SEAL.search(content)
     if match is None:
         raise Damaged(f"{path.name} is damaged: it has no seal")
@@ -116,17 +149,35 @@ def read(path: Path) -> bytes:
     return content
 
 
+def set_aside(path: Path, error: UserError) -> None:
+    """Rename a damaged file to ``NAME.damaged``, or with a number behind it, and say why."""
+    names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
+    aside = next(free for free in map(path.with_name, names) if not os.path.lexists(free))
+    path.rename(aside)
+    print(f"NOTE {error}; it is set aside as {aside.name}")
+
+
 def clean(folder: Path) -> None:
-    """Remove what killed writers left behind; only for the holder of the folder's lock."""
-    for left in folder.glob(".*.????????"):
-        left.unlink(missing_ok=True)
+    """Remove what killed writers and removers of a run left behind; only for the holder of its lock."""
+    beside = folder.parent
+    name = folder.name
+    removed = [*beside.glob(f".{name}.????????"), *beside.glob(f".{name}.json.????????")]
+    for left in [*folder.glob(".*.????????"), *removed]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:
     """Remove a run's folder, by its holder; somebody who waits for its lock meets none or a new one."""
+    clean(folder)
     aside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    folder.rename(aside)
-    shutil.rmtree(aside)
+    try:
+        folder.rename(aside)
+    except PermissionError:  # Windows renames no folder with an open file; the lock alone stays
+        aside = folder
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager
@@ -178,8 +229,9 @@ def is_locked(folder: Path) -> bool:
     path = folder / "lock"
     if not path.exists():
         return False
-    try:
-        with FileLock(path).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    with told(folder):
+        try:
+            with FileLock(path).acquire(timeout=0):
+                return False
+        except Timeout:
+            return True

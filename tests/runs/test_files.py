@@ -2,12 +2,13 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from helpers import faults
 
 from lthnb.runs import files
-from lthnb.runs.files import RunBusy, write
+from lthnb.runs.files import Damaged, FileMissing, NotReadable, NotWritable, RunBusy, write
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -85,3 +86,78 @@ def test_a_waiting_writer_gets_the_lock_when_it_is_let_go_and_never_a_cleared_on
         with pytest.raises(RunBusy), files.lock(folder, wait=0):
             pass
     assert faults.ended(holder) == 0
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    with pytest.raises(FileMissing, match=rf"there is no file {path}"):
+        files.read(path)
+    path.mkdir()
+    with pytest.raises(Damaged, match=r"run\.json is damaged: it is a folder"):
+        files.read(path)
+    path.rmdir()
+    path.write_text("")
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(NotReadable, match=rf"cannot read {path}: Permission denied; mend or remove it"):
+        files.read(path)
+
+
+def test_what_is_set_aside_takes_the_place_of_nothing(tmp_path, capsys):
+    for content in ("first", "second"):
+        (tmp_path / "run.json").write_text(content)
+        files.set_aside(tmp_path / "run.json", Damaged("run.json is damaged"))
+
+    assert (tmp_path / "run.json.damaged").read_text() == "first"
+    assert (tmp_path / "run.json.damaged1").read_text() == "second"
+    said = capsys.readouterr().out.splitlines()
+    assert said[1] == "NOTE run.json is damaged; it is set aside as run.json.damaged1"
+
+
+def test_a_folder_in_the_place_of_a_lock_is_one_sentence(tmp_path):
+    (tmp_path / "run" / "lock").mkdir(parents=True)
+    (tmp_path / "run" / "holder").mkdir()
+
+    with pytest.raises(NotWritable, match=r"cannot write .*lock: .*; mend or remove it"):
+        files.is_locked(tmp_path / "run")
+    with pytest.raises(NotWritable, match=r"cannot write .*lock: "), files.lock(tmp_path / "run", wait=0):
+        pass
+
+
+def test_a_folder_in_the_place_of_a_holder_hinders_nobody(tmp_path):
+    (tmp_path / "run" / "holder").mkdir(parents=True)
+
+    with (
+        files.lock(tmp_path / "run"),
+        pytest.raises(RunBusy, match="by another process"),
+        files.lock(tmp_path / "run", wait=0),
+    ):
+        pass
+
+
+def test_a_folder_is_emptied_where_the_system_renames_none_with_an_open_lock(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    folder = tmp_path / "run"
+    with files.lock(folder):
+        (folder / "round-00.safetensors").write_text("")
+        files.remove(folder)
+
+    assert not (folder / "round-00.safetensors").exists()
+
+
+def test_a_removal_that_was_killed_is_ended_by_the_next(tmp_path):
+    folder = tmp_path / "run"
+    for left in (".run.0123abcd", ".other.0123abcd"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "round-00.safetensors").write_text("")
+    (tmp_path / ".run.json.0123abcd").write_text("half")
+    with files.lock(folder):
+        files.remove(folder)
+
+    assert [path.name for path in tmp_path.iterdir()] == [".other.0123abcd"]
