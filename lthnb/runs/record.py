@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from lthnb.config import ROOT, RunConfig, UserError, host
-from lthnb.runs import files
+from lthnb.config import ROOT, ParameterError, RunConfig, UserError, host
+from lthnb.runs import files, rows
 from lthnb.runs.files import Damaged
 
 SCHEMA = 1
-SPLITS = ("train", "val", "test")
 
 
 class MissingRun(UserError, FileNotFoundError):
@@ -54,33 +55,49 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Rebuild a record; unknown fields are refused, a newer schema too."""
+        """Rebuild a record; raise ``ValueError`` on another schema, other fields or impossible values."""
         document = json.loads(text)
-        document.pop("seal")
-        schema = document.pop("schema")
-        key = document.pop("key")
+        fields = [field.name for field in dataclasses.fields(cls)]
+        rows.table("the file", document, ("schema", "seal", "key", *fields))
+        schema = document["schema"]
         if schema != SCHEMA:
             raise ValueError(f"schema {schema} is not {SCHEMA}, the one this version reads")
-        record = cls(**{**document, "config": RunConfig.from_dict(document["config"])})
-        if record.config.key != key:
-            raise ValueError(f"its configuration has key {record.config.key}, the record says {key}")
+        config = RunConfig.from_dict(document["config"])
+        if config.key != document["key"]:
+            raise ValueError(f"its configuration has key {config.key}, the record says {document['key']}")
+        record = cls(**{**{name: document[name] for name in fields}, "config": config})
+        rows.described("data", record.data, rows.DATA)
+        rows.described("made", record.made, rows.MADE)
+        name = record.data["name"]
+        rows.demand(name == config.data.name, "data.name", name, f"{config.data.name!r} of its configuration")
+        rows.check(config, record.prunable, record.rounds, record.chosen)
         return record
 
 
 def folders(runs: str = "") -> list[Path]:
     """Where records are read: ``runs``, or runs/ and then book/runs/; the first is written to.
 
-    Relative paths begin at the repository. A book build sees the published records only.
+    A relative path begins at the working directory, whoever asks. A book build sees the published records
+    only.
+
+    Raises:
+        ParameterError: ``~NAME`` begins the path, and there is nobody of that name.
     """
     if runs:
-        return [ROOT / Path(runs).expanduser()]
+        try:
+            return [Path(runs).expanduser().absolute()]
+        except RuntimeError as error:
+            raise ParameterError(f"runs must be a folder's path, got {runs!r}: {error}") from error
     published = ROOT / "book" / "runs"
     return [published] if host() == "book" else [ROOT / "runs", published]
 
 
 def shown(path: Path) -> str:
-    """A path as it may be printed: relative to the repository where it lies inside."""
-    return str(path.resolve().relative_to(ROOT)) if path.resolve().is_relative_to(ROOT) else str(path)
+    """A path as it may be printed: relative to the repository or working directory where it lies inside."""
+    for top in (ROOT, Path.cwd()):
+        if path.resolve().is_relative_to(top):
+            return str(path.resolve().relative_to(top))
+    return str(path)
 
 
 def save(record: Record, runs: str = "") -> Path:
@@ -91,19 +108,22 @@ def save(record: Record, runs: str = "") -> Path:
 
 
 def read(path: Path) -> Record:
-    """Read one file; raise ``Damaged`` when its hash is wrong or it is no record."""
+    """Read one file; raise ``Damaged`` when its hash is wrong, or it is no record, or that of another run."""
     content = files.read(path)
     try:
-        return Record.from_json(content)
+        record = Record.from_json(content)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{path.name} is no record: {error}; remove it to run it again") from error
+    if path.stem != record.config.key:
+        raise Damaged(f"{path.name} is the record of {record.config.key} under another name; remove it")
+    return record
 
 
 def locate(config: RunConfig, runs: str = "", published: bool = False) -> Path:
     """Return the path of a record, maybe a ``published`` one; raise ``MissingRun`` if it was never made."""
     for folder in [*folders(runs), *(folders() if published else [])]:
         path = folder / f"{config.key}.json"
-        if path.exists():
+        if os.path.lexists(path):  # a link that leads nowhere is no missing run
             return path
     raise MissingRun(f"{config.slug} ({config.key}.json) is not on record; pass -p train True to run it")
 
@@ -114,11 +134,15 @@ def load(config: RunConfig, runs: str = "", published: bool = False) -> Record:
 
 
 def is_on_record(config: RunConfig, runs: str = "", published: bool = False) -> bool:
-    """Whether a run was ever made."""
+    """Whether ``load`` returns a record; of a damaged one a NOTE says why it counts as missing."""
     try:
-        return locate(config, runs, published).exists()
+        load(config, runs, published)
     except MissingRun:
         return False
+    except (Damaged, files.FileMissing) as error:
+        print(f"NOTE {error}: it counts as missing")
+        return False
+    return True
 
 
 def load_all(runs: str = "") -> list[Record]:

@@ -1,19 +1,27 @@
 import dataclasses
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from helpers.made_up import record
 
-from lthnb.config import RunConfig
+from lthnb.config import ParameterError, RunConfig
 from lthnb.measures import measure as measures
 from lthnb.runs import record as records
-from lthnb.runs.files import UNSEALED, Damaged, seal
+from lthnb.runs.files import UNSEALED, Damaged, NotReadable, seal
 from lthnb.runs.record import MissingRun, Record
 
 
 def tight(document):
     return json.dumps(document, separators=(",", ":"))
+
+
+def resealed(path, spoil):
+    """Change a record's text and seal it anew, as anybody can."""
+    opened = re.sub('"seal":"[0-9a-f]{64}"', f'"seal":"{UNSEALED}"', path.read_text(), count=1)
+    path.write_bytes(seal(spoil(opened).encode()))
 
 
 def test_a_record_survives_its_file(tmp_path):
@@ -57,11 +65,146 @@ def test_a_missing_run_says_how_to_get_it(tmp_path):
 )
 def test_what_is_no_record_is_refused_by_name(tmp_path, spoil):
     path = records.save(record([0.3]), str(tmp_path))
-    opened = re.sub('"seal":"[0-9a-f]{64}"', f'"seal":"{UNSEALED}"', path.read_text(), count=1)
-    path.write_bytes(seal(spoil(opened).encode()))
+    resealed(path, spoil)
 
-    with pytest.raises(Damaged, match=f"{path.name} is no record"):
+    with pytest.raises(Damaged, match=f"{path.name} is no record: .*; remove it to run it again"):
         records.read(path)
+
+
+def row(**values):
+    """Change fields of the second row."""
+    return lambda document: document["rounds"][1].update(values)
+
+
+def part(name, **values):
+    """Change fields of a part of the second row."""
+    return lambda document: document["rounds"][1][name].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            part("correct", test=1001),
+            r"rounds\[1\]\.correct\.test is 1001, not a whole number from 0 to 1000",
+        ),
+        (part("correct", test=-1), r"rounds\[1\]\.correct\.test is -1"),
+        (part("correct", test=0.5), r"correct\.test is 0\.5, not a whole number"),
+        (part("correct", test=True), r"correct\.test is True"),
+        (part("correct", test="900"), r"correct\.test is '900'"),
+        (part("correct", test=None), r"correct\.test is None"),
+        (part("correct", best=1), r"rounds\[1\]\.correct is .*, not an object of train, val, test"),
+        (part("total", test=10**40), r"total is .*, not that of the round before"),
+        (part("curve", loss=[]), r"curve\.loss is \[\], not a list of 1 to 202 entries"),
+        (part("curve", loss=["?"]), r"curve\.loss of epoch 1 is '\?', not a finite number"),
+        (part("curve", correct=[{"epochs": 2, "test": 5000}]), r"curve\.correct\.test is 5000"),
+        (part("curve", correct=[{"epochs": 2, "dev": 1}]), r"curve\.correct\.dev is 1"),
+        (part("seconds", train=-3), r"seconds\.train is -3"),
+        (row(round=0), r"rounds\[1\]\.round is 0, not above the one before"),
+        (row(round=7), r"rounds\[1\]\.round is 7, not a whole number from 0 to 1"),
+        (row(kept=[1001]), r"kept of stem\.0\.weight is 1001, not a whole number from 0 to 1000"),
+        (row(kept=[1000]), r"rounds\[1\]\.kept is 1000, not fewer weights than the 1000 of the round before"),
+        (row(kept=[500, 500]), r"kept is \[500, 500\], not a list of 1 to 1 entries"),
+        (row(kept=500), r"kept is 500, not a list"),
+        (row(loss=float("nan")), r"loss is nan"),
+        (row(loss=float("inf")), r"loss is inf"),
+        (row(extra=1), r"rounds\[1\] is .*, not an object of round, kept"),
+        (lambda document: document["rounds"].clear(), r"rounds is \[\], not a list of 1 to 2 entries"),
+        (lambda document: document["rounds"].append(1), r"rounds is \[.*, not a list of 1 to 2"),
+        (
+            lambda document: document["chosen"].update(test=5),
+            r"chosen\.test is 5, not one of the rounds \[0, 1\]",
+        ),
+        (lambda document: document["chosen"].update(val={"round": -1}), r"chosen\.val is \{'round': -1\}"),
+        (lambda document: document["prunable"].update({"x": -5}), r"prunable\.x is -5"),
+        (lambda document: document["data"].update(name="cifar10"), r"data\.name is 'cifar10', not 'glyphs'"),
+        (lambda document: document["data"].pop("sha256"), r"data\.sha256 is None, not of type str"),
+        (lambda document: document.update(made=[]), r"made is \[\], not an object"),
+        (
+            lambda document: document.update(extra="\ud800\n" * 99),
+            "the file is .*, not an object of schema, seal",
+        ),
+    ],
+)
+def test_numbers_that_no_run_can_have_are_refused_by_field_and_value_under_a_fresh_seal(
+    tmp_path, change, words
+):
+    path = records.save(record([0.3, 0.4]), str(tmp_path))
+
+    def spoil(text):
+        document = json.loads(text)
+        change(document)
+        return tight(document)
+
+    resealed(path, spoil)
+    with pytest.raises(Damaged, match=f"{path.name} is no record: .*{words}") as caught:
+        records.read(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_a_number_too_large_for_a_float_is_refused(tmp_path):
+    path = records.save(record([0.3]), str(tmp_path))
+    resealed(path, lambda text: text.replace('"loss":0.5', '"loss":1e999', 1))
+
+    with pytest.raises(Damaged, match="loss is inf, not a finite number from 0 on"):
+        records.read(path)
+
+
+def test_a_rate_that_drops_no_weight_is_allowed(tmp_path):
+    made = record([0.3, 0.4], kept=[2, 2], weights=2, rate=0.2)
+
+    assert records.read(records.save(made, str(tmp_path))) == made
+
+
+def test_a_record_under_the_name_of_another_is_refused_with_both_names(tmp_path):
+    path = records.save(record([0.3]), str(tmp_path))
+    copy = path.with_name("0123456789abcdef.json")
+    shutil.copy(path, copy)
+
+    with pytest.raises(
+        Damaged, match=rf"{copy.name} is the record of {path.stem} under another name; remove it"
+    ):
+        records.load_all(str(tmp_path))
+
+
+def test_a_damaged_record_counts_as_missing_by_name(tmp_path, capsys):
+    made = record([0.3])
+    assert not records.is_on_record(made.config, str(tmp_path))
+    path = records.save(made, str(tmp_path))
+    assert records.is_on_record(made.config, str(tmp_path))
+    assert capsys.readouterr().out == ""
+
+    path.write_text(path.read_text().replace('"test":300', '"test":900', 1))
+    assert not records.is_on_record(made.config, str(tmp_path))
+    assert f"NOTE {path.name} is damaged: SHA-256" in capsys.readouterr().out
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    assert not records.is_on_record(made.config, str(tmp_path))
+    assert f"NOTE there is no file {path}: it counts as missing" in capsys.readouterr().out
+
+
+def test_a_record_that_the_system_refuses_is_one_sentence_and_no_missing_run(tmp_path, monkeypatch):
+    path = records.save(record([0.3]), str(tmp_path))
+
+    def refuse(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(NotReadable, match=rf"cannot read {path}: Permission denied"):
+        records.is_on_record(record([0.3]).config, str(tmp_path))
+
+
+def test_a_relative_folder_of_records_begins_at_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = record([0.3])
+    path = records.save(made, "mine")
+
+    assert path == tmp_path / "mine" / f"{made.config.key}.json"
+    assert records.folders("mine") == [tmp_path / "mine"]
+    assert records.shown(path) == str(Path("mine") / path.name)
+    assert records.shown(records.ROOT / "book" / "runs" / "x.json") == str(Path("book") / "runs" / "x.json")
+    with pytest.raises(ParameterError, match="runs must be a folder's path, got '~nobody-of-this-name'"):
+        records.folders("~nobody-of-this-name")
 
 
 def test_a_changed_number_is_noticed(tmp_path):
@@ -86,7 +229,7 @@ def test_committed_records_are_whole_and_named_by_their_keys():
     assert committed
     assert all(made.config.key == key for key, made in committed.items())
     for key, _, measure in (path.stem.partition(".") for path in paths if "." in path.stem):
-        assert measures.load(committed[key].config, measure, "book/runs")
+        assert measures.load(committed[key].config, measure, str(paths[0].parent))
     assert all(path.stat().st_size < 50_000 for path in paths)
 
 
