@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lthnb.runs.files import Damaged, clean
-from lthnb.runs.ticket import TicketError, pack, read_packed, unpack, write_packed
+from lthnb.runs.packed import TicketError, pack, read_packed, unpack, write_packed
 from lthnb.training.imp import Pass, Saved
 from lthnb.training.loop import History
 from lthnb.training.masks import Masks

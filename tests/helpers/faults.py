@@ -31,7 +31,7 @@ from helpers.small import SMALL, TINY
 from lthnb.config import ROOT
 from lthnb.images import glyphs
 from lthnb.images.splits import load
-from lthnb.runs import checkpoint, execute, files, record, ticket
+from lthnb.runs import checkpoint, execute, files, packed, record, ticket
 from lthnb.training import imp, loop
 
 
@@ -56,9 +56,9 @@ def digest(config, folder):
     """SHA-256 over the tickets' masks and weights and the record's counts and losses."""
     whole = hashlib.sha256()
     for path in sorted((folder / config.key).glob("round-*.safetensors")):
-        packed, _ = ticket.read_packed(path)
-        for name in sorted(packed):
-            whole.update(name.encode() + packed[name].numpy().tobytes())
+        tensors, _ = packed.read_packed(path)
+        for name in sorted(tensors):
+            whole.update(name.encode() + tensors[name].numpy().tobytes())
     for row in record.load(config, str(folder)).rounds:
         whole.update(repr({key: value for key, value in row.items() if key != "seconds"}).encode())
     return whole.hexdigest()
@@ -188,7 +188,7 @@ def _torn_writes():
             time.sleep(0.05 if path.suffix == ".json" else 0.001)
             file.write(content[len(content) // 2 :])
 
-    files.write = execute.write = ticket.write = write
+    files.write = execute.write = packed.write = write
 
 
 PLANTS = {
@@ -306,7 +306,7 @@ def damage(number, source, seed=0):
         go(SMALL, source, folder)
         shutil.copy(folder / SMALL.key / "round-03.safetensors", folder / "ticket")
         shutil.copy(folder / f"{SMALL.key}.json", folder / "record")
-        readers = {"checkpoint": ticket.read_packed, "ticket": ticket.Ticket.load, "record": record.read}
+        readers = {"checkpoint": packed.read_packed, "ticket": ticket.Ticket.load, "record": record.read}
         for name, read in readers.items():
             content = (folder / name).read_bytes()
             counts = {"refused": 0, "silent": 0, "other": 0}
