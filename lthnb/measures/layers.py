@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,32 +30,26 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     """
     dense = run.ticket(0)
     ticket = run.ticket(run.last)
-    ranking = Ranking(run.record.prunable)
-    number = sum(int(mask.sum()) for mask in ticket.masks.values())
-    mine = ranking.flat(ticket.masks)
+    row = Row(run.record.prunable)
     initial = prunable(build(ticket.architecture, run.record.config.seed))
-    kept = [sum(row["kept"]) for row in run.record.rounds]
-    null: dict[str, list[list[int]]] = {}
-    shared: dict[str, list[int]] = {}
-    for name, weights in (("init", initial), ("rewind", dense.states["rewind"])):
-        order = ranking.largest(weights)
-        null[name] = [ranking.count(order[:total]) for total in kept]
-        largest = order[:number]
-        shared[name] = ranking.count(largest[mine[largest]])
-    early = torch.zeros_like(mine)
-    early[ranking.largest(dense.states["rewind"])[:number]] = True
+    ranks = {"init": row.ranks(initial), "rewind": row.ranks(dense.states["rewind"])}
+    mine = row.flat(ticket.masks)
+    kept = mine.sum()
+    largest = {name: rank < kept for name, rank in ranks.items()}
+    shared = {name: row.count(mine & mask) for name, mask in largest.items()}
     rewinds: dict[str, dict[str, list[int]]] = {}
     for relative in run.relatives:
-        shared[relative.key] = ranking.count(mine & ranking.flat(relative.ticket(run.last).masks))
-        theirs = ranking.largest(relative.ticket(0).states["rewind"])[:number]
+        shared[relative.key] = row.count(mine & row.flat(relative.ticket(run.last).masks))
+        theirs = row.ranks(relative.ticket(0).states["rewind"]) < kept
         rewinds[relative.key] = {
-            "kept": ranking.count(theirs),
-            "shared": ranking.count(theirs[early[theirs]]),
+            "kept": row.count(theirs),
+            "shared": row.count(theirs & largest["rewind"]),
         }
-    spent = [saved(run.ticket(row["round"]).masks, ticket.architecture) for row in run.record.rounds]
+    rounds = [sum(pruned["kept"]) for pruned in run.record.rounds]
+    spent = [saved(run.ticket(index).masks, ticket.architecture) for index in range(len(rounds))]
     return {
         "round": run.last,
-        "null": null,
+        "null": {name: [row.count(rank < total) for total in rounds] for name, rank in ranks.items()},
         "shared": shared,
         "rewinds": rewinds,
         "dead": [dead for dead, _ in spent],
@@ -63,26 +58,23 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-class Ranking:
-    """All prunable weights of a network in a row, and which layer each belongs to."""
+@dataclass(frozen=True)
+class Row:
+    """All prunable weights of a network in a row, layer after layer."""
 
-    def __init__(self, sizes: dict[str, int]) -> None:
-        self.names = list(sizes)
-        numbers = torch.tensor(list(sizes.values()))
-        self.layer = torch.arange(len(sizes)).repeat_interleave(numbers)
+    sizes: dict[str, int]  # layer -> its weights
 
-    def flat(self, parts: dict[str, Tensor]) -> Tensor:
-        """The layers of ``parts`` in a row, (weights,)."""
-        return torch.cat([parts[name].flatten() for name in self.names])
+    def flat(self, layers: dict[str, Tensor]) -> Tensor:
+        """The layers in a row, (weights,)."""
+        return torch.cat([layers[name].detach().flatten() for name in self.sizes])
 
-    def largest(self, weights: dict[str, Tensor]) -> Tensor:
-        """Places of the weights in a row, the largest magnitude first, (weights,) int64."""
-        magnitudes = {name: weights[name].detach().abs() for name in self.names}
-        return self.flat(magnitudes).argsort(descending=True)
+    def ranks(self, weights: dict[str, Tensor]) -> Tensor:
+        """Rank of each weight by magnitude, 0 for the largest, (weights,) int64."""
+        return self.flat(weights).abs().argsort(descending=True).argsort()
 
-    def count(self, places: Tensor) -> list[int]:
-        """How many of some places (indices, or a bool of all) lie in each layer."""
-        return self.layer[places].bincount(minlength=len(self.names)).tolist()
+    def count(self, mask: Tensor) -> list[int]:
+        """Survivors in each layer of a mask of all weights, (weights,) bool."""
+        return [int(layer.sum()) for layer in mask.split([*self.sizes.values()])]
 
 
 def saved(masks: Masks, architecture: Architecture) -> tuple[int, float]:
@@ -93,19 +85,16 @@ def saved(masks: Masks, architecture: Architecture) -> tuple[int, float]:
         zeros between live channels it has to multiply.
     """
     full = multiply_adds(architecture)
-    slim = {name: float(number) for name, number in full.items()}
+    slim = dict(full)
     dead = 0
-    for name, part in architecture.empty().named_modules():
-        if not isinstance(part, Block):
-            continue
-        writes = f"{name}.conv1.weight"
-        reads = f"{name}.conv2.weight"
+    for writes in [name for name in masks if name.endswith("conv1.weight")]:
+        reads = writes.replace("conv1", "conv2")
         written = masks[writes].flatten(1).any(1)
         read = masks[reads].transpose(0, 1).flatten(1).any(1)
         alive = written & read
         dead += int((~alive).sum())
         for convolution in (writes, reads):
-            slim[convolution] = full[convolution] * float(alive.float().mean())
+            slim[convolution] *= float(alive.float().mean())
     return dead, sum(slim.values()) / sum(full.values())
 
 
@@ -113,15 +102,16 @@ def saved(masks: Masks, architecture: Architecture) -> tuple[int, float]:
 def branch_norms(ticket: Ticket, data: Data) -> list[float]:
     """Norm of the shortcut over that of the main branch, block by block: means over 500 test images."""
     model = ticket.model().eval()
-    norms: list[float] = []
-
-    def add(block: Block, inputs: tuple[Tensor], _: Tensor) -> None:
-        shortcut = block.shortcut(inputs[0]).flatten(1).norm(dim=1).mean()
-        main = block.main_branch(inputs[0]).flatten(1).norm(dim=1).mean()
+    features = model.stem(data.normalise(data.test.images[:IMAGES]))
+    norms = []
+    for block in [part for part in model.modules() if isinstance(part, Block)]:
+        shortcut = mean_norm(block.shortcut(features))
+        main = mean_norm(block.main_branch(features))
         norms.append(round(float(shortcut / main), 3))
-
-    for part in model.modules():
-        if isinstance(part, Block):
-            part.register_forward_hook(add)
-    model(data.normalise(data.test.images[:IMAGES]))
+        features = block(features)
     return norms
+
+
+def mean_norm(features: Tensor) -> Tensor:
+    """Mean over images of the norm of their features, (N, C, H, W)."""
+    return features.flatten(1).norm(dim=1).mean()

@@ -30,7 +30,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
         steps: SGD steps of the dense training.
         arm: dense (round 0), ticket (later rounds), small dense, or the name of a control.
         density, kept: convolution weights of the round, as a fraction and as a number.
-        ticket, chosen, best: the paper's own round for the size; val's; the best one on test.
+        dense, ticket, chosen, best: round 0; the paper's own for the size; val's; the best one on test.
         correct, total, accuracy: after the last epoch; a fraction, nan where the split is empty.
         peak: the best accuracy over the epochs that were evaluated, nan if none was.
     """
@@ -49,6 +49,7 @@ def rows_of(record: Record) -> Iterator[dict[str, Any]]:
             "arm": arm(record.config, index),
             "density": density,
             "kept": sum(row["kept"]),
+            "dense": index == 0,
             "ticket": 0 < index == ticket,
             "chosen": 0 < index == chosen,
             "best": index == record.chosen["test"],
@@ -76,22 +77,21 @@ def counts(row: dict[str, Any], split: str) -> dict[str, Any]:
     """What was counted on one split in one round."""
     total = row["total"][split]
     correct = row["correct"][split]
-    points = row["curve"]["correct"] if row["curve"] else []
-    evaluated = [point[split] for point in points if split in point]
+    evaluated = [point[split] for point in row["curve"]["correct"] if split in point]
+    images = total or nan  # no accuracy on a split without images
     return {
         "split": split,
         "correct": correct,
         "total": total,
-        "accuracy": correct / total if total else nan,
-        "peak": max(evaluated) / total if evaluated and total else nan,
+        "accuracy": correct / images,
+        "peak": max(evaluated, default=nan) / images,
     }
 
 
 def arm(config: RunConfig, index: int) -> str:
     """What a round of a run is called in figures and tables."""
-    control = config.prune.control
-    if control != "none":
-        return CONTROL_ARMS.get(control, control)
+    if config.prune.control in CONTROL_ARMS:
+        return CONTROL_ARMS[config.prune.control]
     if config.network.widths:
         return "small dense"
     return "ticket" if index else "dense"
@@ -99,23 +99,21 @@ def arm(config: RunConfig, index: int) -> str:
 
 def pick(data: pd.DataFrame, /, **fields: object) -> pd.DataFrame:
     """The rows that have these values: ``pick(data, images=500, split="test")``."""
-    kept = pd.Series(True, index=data.index)
     for name, value in fields.items():
-        kept &= data[name] == value
-    return data[kept]
+        data = data[data[name] == value]
+    return data
 
 
 def at(data: pd.DataFrame, which: str, split: str = "test") -> pd.DataFrame:
-    """One row per run that has it, by seed: round 0 if ``which`` is dense, else the row of that flag."""
-    kept = data["round"] == 0 if which == "dense" else data[which]
-    return pick(data[kept.astype(bool)], split=split).sort_values("seed", kind="stable")
+    """One row per run that has it, by seed: the row of the flag dense, ticket, chosen or best."""
+    return pick(data, **{which: True}, split=split).sort_values("seed", kind="stable")
 
 
 def same_data(data: pd.DataFrame) -> None:
     """Raise ``ValueError`` unless all runs were made on the same images and at the same image side."""
-    made_on = data[["sha256", "side"]].drop_duplicates()
-    if len(made_on) > 1:
-        raise ValueError(f"records of {len(made_on)} different data sets do not belong in one curve")
+    sets = data.groupby(["sha256", "side"]).ngroups
+    if sets > 1:
+        raise ValueError(f"records of {sets} different data sets do not belong in one curve")
 
 
 def by_role(data: pd.DataFrame, roles: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -124,6 +122,7 @@ def by_role(data: pd.DataFrame, roles: dict[str, str]) -> tuple[pd.DataFrame, pd
     Where no whole set is wanted, the runs on the original pixels take its place.
     """
     full = data["model"] == data["model"].iloc[0]
-    original = pick(data[full], data=roles["original_pixels"])
-    whole = pick(data[full], data=roles.get("whole_set", roles["original_pixels"]))
+    exact = roles["original_pixels"]
+    original = pick(data[full], data=exact)
+    whole = pick(data[full], data=roles.get("whole_set", exact))
     return original, whole, data[~full]

@@ -31,19 +31,16 @@ def layer_sizes(record: Record) -> np.ndarray:
 
 
 def work(record: Record, index: int) -> float:
-    """Multiply-adds of a round's convolutions if zero weights were skipped, over those of the dense."""
-    dense = multiply_adds(record)
-    row = next(row for row in record.rounds if row["round"] == index)
-    left = np.array(row["kept"]) / layer_sizes(record) * dense
-    return float(left.sum() / dense.sum())
+    """Multiply-adds of a round's convolutions for one image, if zero weights were skipped."""
+    share = np.array(record.rounds[index]["kept"]) / layer_sizes(record)
+    return float((share * multiply_adds(record)).sum())
 
 
 def part_densities(records: list[Record]) -> pd.DataFrame:
     """Density of stem, shortcuts and each stage's 3x3 convolutions (columns) by round: means over seeds."""
     parts = [part_of(layer) for layer in records[0].prunable]
-    rounds = [row["round"] for row in records[0].rounds]
     kept = np.mean([[row["kept"] for row in record.rounds] for record in records], axis=0)
-    by_part = pd.DataFrame(kept, rounds).T.groupby(parts).sum().T
+    by_part = pd.DataFrame(kept).T.groupby(parts).sum().T
     sizes = pd.Series(layer_sizes(records[0])).groupby(parts).sum()
     return by_part / sizes
 
@@ -79,77 +76,60 @@ def overlaps(records: list[Record], measures: Measures) -> pd.DataFrame:
     both sizes. Tickets of the smaller size are compared, those with the paper's augmentation.
     """
     by_key = {record.config.key: record for record in records}
-    rows = []
-    for record in smallest(records, measures):
-        values = measures[record.config.key]
-        with_nulls = shared_with_nulls(record, values)
-        with_tickets = shared_with_tickets(record, values, by_key, measures)
-        for masks, ratio in [*with_nulls, *with_tickets]:
-            rows.append((masks, record.config.seed, ratio))
+    rows = [
+        (masks, record.config.seed, over_chance(*counts, layer_sizes(record)))
+        for record in smallest(records, measures)
+        for masks, *counts in compared(record, by_key, measures)
+    ]
     return pd.DataFrame(rows, columns=["masks", "seed", "ratio"])
 
 
-def shared_with_nulls(record: Record, values: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """A ticket beside masks of its own untrained and rewind weights: what is compared, and the ratio."""
-    index = values["round"]
-    ticket = record.rounds[index]["kept"]
-    for weights in ("init", "rewind"):
-        null = values["null"][weights][index]
-        shared = values["shared"][weights]
-        yield (
-            f"masks by {weights} weights",
-            over_chance(shared, ticket, null, layer_sizes(record)),
-        )
+def compared(
+    record: Record, by_key: dict[str, Record], measures: Measures
+) -> Iterator[tuple[str, Counts, Counts, Counts]]:
+    """Pairs of masks: what they are called, the survivors that they share, and those of either.
 
-
-def shared_with_tickets(
-    record: Record,
-    values: dict[str, Any],
-    by_key: dict[str, Record],
-    measures: Measures,
-) -> Iterator[tuple[str, float]]:
-    """A ticket beside others of its seed, and the rewind weights of both: what is compared, and the ratio."""
-    index = values["round"]
-    images = record.config.data.images
-    sizes = layer_sizes(record)
-    ticket = record.rounds[index]["kept"]
-    rewind = values["null"]["rewind"][index]
-    for key, theirs in values["rewinds"].items():
-        if key not in by_key:
-            continue
-        other = by_key[key]
-        other_images = other.config.data.images
-        if key in measures:
-            pair = f"{images:,} and {other_images:,} images"
-        elif other_images == images and other.config.train.augment == "base":
-            pair = "with and without augmentation"
-        else:
-            continue
-        shared = values["shared"][key]
-        yield (
-            f"tickets, {pair}",
-            over_chance(shared, ticket, other.rounds[index]["kept"], sizes),
-        )
-        yield (
-            f"rewind weights, {pair}",
-            over_chance(theirs["shared"], rewind, theirs["kept"], sizes),
-        )
-
-
-def explained(records: list[Record], measures: Measures) -> dict[str, list[float]]:
-    """Share (%) of a ticket's departure from an even profile that a null mask has too, one per run.
-
-    One minus the weights that the null (init, rewind) places in other layers than the ticket, over those
-    that an even profile does.
+    A ticket beside masks of its own untrained and rewind weights and beside tickets of its seed, and the
+    rewind weights of both.
     """
-    shares: dict[str, list[float]] = {"init": [], "rewind": []}
+    values = measures[record.config.key]
+    index = values["round"]
+    ticket = record.rounds[index]["kept"]
+    null = {weights: values["null"][weights][index] for weights in ("init", "rewind")}
+    for weights, kept in null.items():
+        yield f"masks by {weights} weights", values["shared"][weights], ticket, kept
+    for key, theirs in values["rewinds"].items():
+        other = by_key.get(key)
+        pair = other and pair_of(record, other, key in measures)
+        if pair:
+            shared = values["shared"][key]
+            yield f"tickets, {pair}", shared, ticket, other.rounds[index]["kept"]
+            yield f"rewind weights, {pair}", theirs["shared"], null["rewind"], theirs["kept"]
+
+
+def pair_of(record: Record, other: Record, measured: bool) -> str:
+    """What two runs of a seed differ in, by the words of a figure; empty where they are not compared."""
+    images = record.config.data.images
+    other_images = other.config.data.images
+    if measured:
+        return f"{images:,} and {other_images:,} images"
+    alike = images == other_images and other.config.train.augment == "base"
+    return "with and without augmentation" if alike else ""
+
+
+def explained(records: list[Record], measures: Measures) -> pd.DataFrame:
+    """Share (%) of a ticket's departure from an even profile that a null mask has too, a row per run.
+
+    One minus the weights that the null (columns init, rewind) places in other layers than the ticket, over
+    those that an even profile does.
+    """
+    shares = []
     for record in records:
         values = measures[record.config.key]
         index = values["round"]
         ticket = np.array(record.rounds[index]["kept"])
         even = layer_sizes(record) * record.density[index]
-        departure = np.abs(ticket - even).sum()
-        for weights, share in shares.items():
-            null = np.array(values["null"][weights][index])
-            share.append(float(100 * (1 - np.abs(ticket - null).sum() / departure)))
-    return shares
+        nulls = pd.DataFrame({weights: kept[index] for weights, kept in values["null"].items()})
+        misplaced = nulls.sub(ticket, axis=0).abs().sum()
+        shares.append(100 * (1 - misplaced / np.abs(ticket - even).sum()))
+    return pd.DataFrame(shares)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lthnb.config import PROFILES, ROOT, RunConfig, bare_name
+from lthnb.config import ROOT, RunConfig, bare_name
 from lthnb.pages import stats
-from lthnb.pages.frame import at, frame
+from lthnb.pages.frame import frame
 from lthnb.runs.record import Record
 
 SETS = {"CIFAR-10": ("cifar10", "cifar10_exact")}  # their names in records: the pixels that the paper used
-METHODS: dict[str, dict[str, Any]] = {"Random init": {}}  # what a method changes in a configuration
+METHOD = "Random init"  # the one that has been run
 HEADERS = (
     "data",
     "method",
@@ -24,6 +23,7 @@ HEADERS = (
     "scale, seeds",
     "verdict",
 )
+Runs = dict[RunConfig, list[Record]]  # configuration at seed 0 -> its runs, by seed
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,8 @@ class Row:
         if not self.records:
             return {}
         data = frame(self.records)
-        gain = stats.interval(stats.gains(data))
         return {
-            "dense": float(100 * at(data, "dense")["accuracy"].mean()),
-            "ticket": float(100 * at(data, "ticket")["accuracy"].mean()),
-            "gain": gain.mean,
-            "gain_low": gain.low,
-            "gain_high": gain.high,
-            "best_gain": stats.interval(stats.best_gains(data)).mean,
-            "n": gain.n,
+            **stats.outcome(data),
             "scale": self.profile,
             "verdict": stats.judged(data, self.gain, self.profile),
         }
@@ -66,35 +59,24 @@ def published() -> dict[str, dict[str, Any]]:
 
 
 def rows(records: list[Record]) -> list[Row]:
-    """A row for each published number; runs of paper scale where they are on record, else of demo scale."""
-    by_key = {record.config.key: record for record in records}
-    board = []
-    for name, entry in published().items():
-        if "rerun" not in entry["id"]:
-            empty = Row(name, entry, [], "")
-            filled = (row for row in candidates(empty, by_key) if row.records)
-            board.append(next(filled, empty))
-    return board
+    """A row for each published number, with the runs of its experiment that are on record."""
+    runs: Runs = {}
+    for record in sorted(records, key=lambda record: (record.config.data.name, record.config.seed)):
+        runs.setdefault(record.config.replace(seed=0), []).append(record)
+    entries = published().items()
+    return [filled(name, entry, runs) for name, entry in entries if "rerun" not in entry["id"]]
 
 
-def candidates(row: Row, by_key: dict[str, Record]) -> Iterator[Row]:
-    """The row with the records of each scale and data set that may fill it, the best first."""
-    entry = row.published
-    if "value" in entry or entry["method"] not in METHODS:
-        return
-    fields = {
-        "images": entry["images"],
-        "augment": entry["augmentation"],
-        **METHODS[entry["method"]],
-    }
-    names = sorted({record.config.data.name for record in by_key.values()})
-    fitting = [name for name in names if bare_name(name) in SETS.get(entry["dataset"], ())]
-    for profile in ("paper", "demo"):
-        for name in fitting:
-            config = RunConfig.of(**{**PROFILES[profile], **fields, "name": name})
-            keys = [config.replace(seed=seed).key for seed in range(100)]
-            records = [by_key[key] for key in keys if key in by_key]
-            yield dataclasses.replace(row, records=records, profile=profile)
+def filled(name: str, entry: dict[str, Any], runs: Runs) -> Row:
+    """The row of a published number: runs of paper scale where there are any, else of demo scale."""
+    if "value" not in entry and entry["method"] == METHOD:
+        sets = SETS.get(entry["dataset"], ())
+        fitting = [config for config in runs if bare_name(config.data.name) in sets]
+        for profile, config in itertools.product(("paper", "demo"), fitting):
+            wanted = {"name": config.data.name, "images": entry["images"], "augment": entry["augmentation"]}
+            if config == RunConfig.of(profile, **wanted):
+                return Row(name, entry, runs[config], profile)
+    return Row(name, entry, [], "")
 
 
 def markdown(board: list[Row]) -> str:

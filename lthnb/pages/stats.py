@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau, permutation_test, t
+from scipy.stats import permutation_test, t
 
 from lthnb.pages.frame import CONTROL_ARMS, at, pick
 
@@ -33,21 +33,18 @@ class Interval:
         return f"{self.mean:.1f} ± {self.high - self.mean:.1f}"
 
 
-def interval(values: Values, level: float = 0.95) -> Interval:
-    """Student t interval of the mean of independent values."""
-    numbers = np.asarray(values, float)
+def interval(values: Values) -> Interval:
+    """95 % Student t interval of the mean of independent values."""
+    numbers = pd.Series(values, dtype=float)
     n = len(numbers)
-    mean = float(numbers.mean()) if n else math.nan
-    if n < 2:
-        return Interval(mean, math.nan, math.nan, n)
-    quantile = t.ppf((1 + level) / 2, n - 1)
-    half = float(quantile * numbers.std(ddof=1) / math.sqrt(n))
+    mean = float(numbers.mean(skipna=False))
+    half = float(t.ppf(0.975, n - 1) * numbers.sem())
     return Interval(mean, mean - half, mean + half, n)
 
 
-def prediction(values: Values, level: float = 0.95) -> Interval:
+def prediction(values: Values) -> Interval:
     """Interval that holds one more value of the same kind: mean +- t s sqrt(1 + 1/n)."""
-    around = interval(values, level)
+    around = interval(values)
     half = (around.high - around.mean) * math.sqrt(around.n + 1)
     return Interval(around.mean, around.mean - half, around.mean + half, around.n)
 
@@ -65,9 +62,7 @@ def sign_flip(values: Values) -> float:
 
 def kendall(first: Values, second: Values) -> float:
     """Kendall's tau-b of two equally long lists; nan when one is constant or shorter than two."""
-    if min(len(first), len(second)) < 2:
-        return math.nan
-    return float(kendalltau(first, second).statistic)
+    return pd.Series(first).corr(pd.Series(second), method="kendall", min_periods=2)
 
 
 def direction(gain: Interval, published: float) -> str:
@@ -116,8 +111,24 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
 
 def gains(data: pd.DataFrame, which: str = "ticket", split: str = "test") -> pd.Series:
     """A run's ticket minus its own dense network, in points by seed; see ``frame.at`` for ``which``."""
-    later, dense = (at(data, name, split).set_index(["key", "seed"])["accuracy"] for name in (which, "dense"))
-    return 100 * (later - dense.reindex(later.index)).droplevel("key")
+    later = at(data, which, split)
+    dense = at(data, "dense", split).set_index("key")["accuracy"]
+    points = 100 * (later["accuracy"] - later["key"].map(dense))
+    return points.set_axis(later["seed"])
+
+
+def outcome(data: pd.DataFrame, split: str = "test") -> dict[str, float | int]:
+    """Accuracies of dense and ticket in percent, the gain in points with its interval, and the pairs."""
+    gain = interval(gains(data, split=split))
+    dense, ticket = (at(data, which, split)["accuracy"].mean() for which in ("dense", "ticket"))
+    return {
+        "dense": float(100 * dense),
+        "ticket": float(100 * ticket),
+        "gain": gain.mean,
+        "gain_low": gain.low,
+        "gain_high": gain.high,
+        "n": gain.n,
+    }
 
 
 def interaction(plain: pd.DataFrame, augmented: pd.DataFrame) -> pd.Series:
@@ -149,14 +160,14 @@ def density_taus(data: pd.DataFrame) -> pd.Series:
     return pd.Series([kendall(group["images"], group["density"]) for _, group in groups], dtype=float)
 
 
-def equal_size(sizes: Values, dense: Values, value: float) -> float:
-    """Number of images at which the dense network would score ``value``, on a log scale between those run.
+def equal_size(dense: pd.Series, value: float) -> float:
+    """Images at which the dense network would score ``value``, on a log scale between the sizes run.
 
-    inf where even the largest size does not reach it.
+    ``dense`` holds accuracies by size, rising; inf where even the largest size does not reach the value.
     """
-    if value > max(dense):
+    if value > dense.max():
         return math.inf
-    return float(np.exp(np.interp(value, np.maximum.accumulate(dense), np.log(sizes))))
+    return float(np.exp(np.interp(value, dense.cummax(), np.log(dense.index))))
 
 
 def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
@@ -167,13 +178,10 @@ def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
     tickets = at(pick(data, arm="ticket"), "ticket")
     dense = at(pick(data, arm="dense"), "dense")
     small = nearest_size(data, tickets["kept"].iloc[0])
-    differences = {
-        "dense": paired(tickets, dense),
-        "small dense": paired(tickets, small),
-    }
     same_round = pick(data, round=tickets["round"].iloc[0], split="test")
-    for name in CONTROL_ARMS.values():
-        differences[name] = paired(tickets, pick(same_round, arm=name))
+    controls = {name: pick(same_round, arm=name) for name in CONTROL_ARMS.values()}
+    others = {"dense": dense, "small dense": small, **controls}
+    differences = {name: paired(tickets, other) for name, other in others.items()}
     return differences | {"small dense - dense": paired(small, dense)}
 
 

@@ -29,14 +29,12 @@ def imp(data: pd.DataFrame, profile: str) -> Numbers:
     comparable = "cifar10" in first["data"] and first["images"] == 500
     return plain(
         profile=profile,
-        images=pick(data, split="train")["total"].iloc[0],
+        images=first["images"],
         dataset=first["name"],
         seeds=data["seed"].nunique(),
         round=tickets["round"].max(),
         density=100 * tickets["density"].mean(),
-        dense=mean_percent(at(data, "dense")),
-        ticket=mean_percent(tickets),
-        **spread("gain", gain),
+        **stats.outcome(data),
         published=published,
         verdict=stats.direction(gain, published) if comparable else "no published number",
     )
@@ -58,25 +56,26 @@ def low_data(
         roles: what the plan calls a data set -> its name.
         profile: scale of the runs.
     """
-    numbers: dict[str, Any] = {
-        "profile": profile,
-        "exact_set": bare_name(roles["original_pixels"]),
-    }
-    for label, row in ROWS.items():
-        numbers |= {f"{name}_{label}": value for name, value in headline(original, row, profile).items()}
     paired = stats.gains(original)
     fits = stats.gains(original, split="train")
-    numbers |= {
-        "pairs": len(paired),
-        "pairs_up": (paired > 0).sum(),
-        "fits_up": (fits > 0).sum(),
-    }
     taus = stats.density_taus(pd.concat([original, whole]).drop_duplicates())
-    numbers |= {"series": len(taus), "taus": taus.count(), "tau": taus.mean()}
-    primary = pick(original, images=500, augment="rand+cutout")
-    numbers |= spread("primary", stats.interval(stats.gains(primary)))
-    numbers |= {"p": stats.sign_flip(stats.gains(primary))}
-    return plain(**numbers, **by_size(whole), **at_papers_width(wide))
+    primary = stats.gains(pick(original, images=500, augment="rand+cutout"))
+    headlines = {label: headline(original, row, profile) for label, row in ROWS.items()}
+    return plain(
+        profile=profile,
+        exact_set=bare_name(roles["original_pixels"]),
+        **by_label(headlines),
+        pairs=len(paired),
+        pairs_up=(paired > 0).sum(),
+        fits_up=(fits > 0).sum(),
+        series=len(taus),
+        taus=taus.count(),
+        tau=taus.mean(),
+        **spread("primary", stats.interval(primary)),
+        p=stats.sign_flip(primary),
+        **by_size(whole),
+        **at_papers_width(wide),
+    )
 
 
 def headline(data: pd.DataFrame, row: str, profile: str) -> Numbers:
@@ -101,13 +100,13 @@ def headline(data: pd.DataFrame, row: str, profile: str) -> Numbers:
 def by_size(data: pd.DataFrame) -> Numbers:
     """Gains of the smallest and the largest set with base augmentation, and the equal number of images."""
     base = pick(data, augment="base")
-    sizes = sorted(base["images"].unique())
-    small = pick(base, images=sizes[0])
-    large = pick(base, images=sizes[-1])
-    dense = [at(pick(base, images=images), "dense")["accuracy"].mean() for images in sizes]
+    dense = at(base, "dense").groupby("images")["accuracy"].mean()
+    small = pick(base, images=dense.index[0])
+    large = pick(base, images=dense.index[-1])
+    ticket = at(small, "ticket")["accuracy"].mean()
     return {
-        "largest": sizes[-1],
-        "equal": stats.equal_size(sizes, dense, at(small, "ticket")["accuracy"].mean()),
+        "largest": dense.index[-1],
+        "equal": stats.equal_size(dense, ticket),
         "gain_large": stats.gains(large).mean(),
         "gain_large_val": stats.gains(large, "chosen").mean(),
         "gain_small_val": stats.gains(small, "chosen").mean(),
@@ -119,13 +118,15 @@ def at_papers_width(wide: pd.DataFrame) -> Numbers:
     if wide.empty:
         return {}
     entry = scoreboard.published()[ROWS["one"]]
+    test = stats.outcome(wide)
+    train = stats.outcome(wide, "train")
     return {
-        "wide_n": wide["key"].nunique(),
-        "wide_dense": mean_percent(at(wide, "dense")),
-        "wide_ticket": mean_percent(at(wide, "ticket")),
-        "wide_gain": stats.interval(stats.gains(wide)).mean,
-        "wide_train_dense": mean_percent(at(wide, "dense", "train")),
-        "wide_train_ticket": mean_percent(at(wide, "ticket", "train")),
+        "wide_n": test["n"],
+        "wide_dense": test["dense"],
+        "wide_ticket": test["ticket"],
+        "wide_gain": test["gain"],
+        "wide_train_dense": train["dense"],
+        "wide_train_ticket": train["ticket"],
         "paper_dense": entry["dense"],
         "paper_ticket": entry["ticket"],
     }
@@ -133,27 +134,28 @@ def at_papers_width(wide: pd.DataFrame) -> Numbers:
 
 def capacity_connectivity(data: pd.DataFrame, profile: str) -> Numbers:
     """Ticket minus its controls at both sizes, in points, and what they say of capacity and connections."""
-    numbers: dict[str, Any] = {"profile": profile}
-    sizes = sorted(data["images"].unique())
-    for label, images in zip(("one", "two"), sizes, strict=True):
-        group = pick(data, images=images)
-        differences = stats.contrasts(group)
-        random = stats.interval(differences["random masks"])
-        capacity = stats.interval(differences["small dense - dense"])
-        of_size = {
-            "images": images,
-            "n": random.n,
-            **spread("random", random),
-            **spread("capacity", capacity),
-            "small": differences["small dense"].mean(),
-            "reinit": differences["reinitialised"].mean(),
-            "p": stats.sign_flip(differences["random masks"]),
-            "density": 100 * at(pick(group, arm="ticket"), "ticket")["density"].mean(),
-            "verdict_connections": stats.direction(random, 1),
-            "verdict_capacity": stats.direction(capacity, 1),
-        }
-        numbers |= {f"{name}_{label}": value for name, value in of_size.items()}
-    return plain(**numbers)
+    groups = data.groupby("images")
+    sizes = {label: at_size(group) for label, (_, group) in zip(ROWS, groups, strict=True)}
+    return plain(profile=profile, **by_label(sizes))
+
+
+def at_size(data: pd.DataFrame) -> Numbers:
+    """Ticket minus its controls on as many images."""
+    differences = stats.contrasts(data)
+    random = stats.interval(differences["random masks"])
+    capacity = stats.interval(differences["small dense - dense"])
+    return {
+        "images": data["images"].iloc[0],
+        "n": random.n,
+        **spread("random", random),
+        **spread("capacity", capacity),
+        "small": differences["small dense"].mean(),
+        "reinit": differences["reinitialised"].mean(),
+        "p": stats.sign_flip(differences["random masks"]),
+        "density": 100 * at(pick(data, arm="ticket"), "ticket")["density"].mean(),
+        "verdict_connections": stats.direction(random, 1),
+        "verdict_capacity": stats.direction(capacity, 1),
+    }
 
 
 def layers(records: list[Record], shares: pd.DataFrame, measures: inside.Measures, profile: str) -> Numbers:
@@ -193,9 +195,9 @@ def published_gain(row: str) -> float:
     return entry["ticket"] - entry["dense"]
 
 
-def mean_percent(rows: pd.DataFrame) -> float:
-    """Mean accuracy in percent; nan if there is none."""
-    return 100 * rows["accuracy"].mean()
+def by_label(groups: dict[str, Numbers]) -> Numbers:
+    """The numbers of several groups side by side, their names ending in the group's label."""
+    return {f"{name}_{label}": value for label, group in groups.items() for name, value in group.items()}
 
 
 def spread(name: str, interval: stats.Interval) -> Numbers:

@@ -151,14 +151,12 @@ def multiply_adds(architecture: Architecture) -> dict[str, int]:
 def convolution_weights(config: NetworkConfig, channels: int = 3, side: int = 32) -> int:
     """Count the convolution weights of a network without building it."""
     widths = config.stages
-    blocks = BLOCKS[config.model]
-    total = (9 if side <= SMALL_IMAGES else 49) * channels * widths[0]
-    for stage, outputs in enumerate(widths):
-        inputs = widths[max(0, stage - 1)]
-        total += 9 * outputs * (inputs + outputs)
-        total += 18 * outputs**2 * (blocks[stage] - 1)
-    shortcuts = sum(first * second for first, second in itertools.pairwise(widths))
-    return total + shortcuts
+    stem = (9 if side <= SMALL_IMAGES else 49) * channels * widths[0]
+    first = 9 * widths[0] ** 2
+    between = sum(10 * narrow * wide for narrow, wide in itertools.pairwise(widths))  # 3x3 and 1x1
+    stages = zip(widths, BLOCKS[config.model], strict=True)
+    within = sum(9 * width**2 * (2 * blocks - 1) for width, blocks in stages)
+    return stem + first + between + within
 
 
 def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: int = 32) -> NetworkConfig:
@@ -172,15 +170,13 @@ def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: 
     aim = density * convolution_weights(config, channels, side)
     ideal = [density**0.5 * width for width in config.stages]
     near = [range(max(1, round(width) - 3), round(width) + 4) for width in ideal]
-    candidates: list[tuple[float, float, NetworkConfig]] = []
+    distances: dict[NetworkConfig, float] = {}
     for widths in itertools.product(*near):
         small = dataclasses.replace(config, widths="-".join(map(str, widths)))
-        off = abs(convolution_weights(small, channels, side) / aim - 1)
-        if off <= 0.01:
-            distance = sum(math.log(width / wish) ** 2 for width, wish in zip(widths, ideal, strict=True))
-            candidates.append((distance, off, small))
-    if not candidates:
+        if abs(convolution_weights(small, channels, side) / aim - 1) <= 0.01:
+            distances[small] = math.dist(map(math.log, widths), map(math.log, ideal))
+    if not distances:
         raise ParameterError(
             f"no network of four stages has {aim:.0f} convolution weights, density {density:g}"
         )
-    return min(candidates, key=lambda candidate: candidate[:2])[2]
+    return min(distances, key=distances.get)

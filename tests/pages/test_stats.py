@@ -207,9 +207,11 @@ def test_the_interaction_is_the_difference_of_gains():
 
 
 def test_the_equal_size_is_read_off_a_log_scale():
-    assert stats.equal_size([100, 1000, 10_000], [0.2, 0.3, 0.4], 0.35) == pytest.approx(1000 * 10**0.5)
-    assert stats.equal_size([100, 1000], [0.2, 0.3], 0.5) == math.inf
-    assert stats.equal_size([100, 1000], [0.2, 0.3], 0.1) == pytest.approx(100)
+    dense = pd.Series([0.2, 0.3, 0.4], index=[100, 1000, 10_000])
+
+    assert stats.equal_size(dense, 0.35) == pytest.approx(1000 * 10**0.5)
+    assert stats.equal_size(dense, 0.5) == math.inf
+    assert stats.equal_size(dense, 0.1) == pytest.approx(100)
 
 
 def test_tau_is_taken_within_a_seed():
