@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lthnb.runs.files import Damaged, clean
+from lthnb.runs.files import Damaged, set_aside
 from lthnb.runs.packed import TicketError, pack, read_packed, unpack, write_packed
 from lthnb.training.imp import Pass, Saved
 from lthnb.training.loop import History
@@ -31,8 +31,9 @@ class Checkpoints:
         self.seconds = 0.0  # spent on checkpoints
 
     def paths(self) -> list[Path]:
-        """The checkpoints in the folder, newest first."""
-        return sorted(self.folder.glob("checkpoint-*.safetensors"), reverse=True)
+        """The checkpoints in the folder, newest first; files with other names are nobody's."""
+        named = [path for path in self.folder.glob("checkpoint-*.safetensors") if number(path) >= 0]
+        return sorted(named, key=number, reverse=True)
 
     def spent(self) -> float:
         """Seconds of this process and of those that were killed."""
@@ -65,9 +66,9 @@ class Checkpoints:
             "rewind": current.rewind,
         }
         older = self.paths()
-        number = int(older[0].stem.partition("-")[2]) + 1 if older else 0
+        newest = number(older[0]) if older else -1
         about = {"key": self.key, "fingerprint": self.fingerprint, "exact": self.exact, "progress": progress}
-        path = self.folder / f"checkpoint-{number:06}.safetensors"
+        path = self.folder / f"checkpoint-{newest + 1:06}.safetensors"
         write_packed(path, pack(current.masks, states), about)
         for old in older[1:]:
             old.unlink()
@@ -80,7 +81,6 @@ class Checkpoints:
         Returns:
             Where the run goes on, and the notes that it was saved with.
         """
-        clean(self.folder)
         for path in self.paths():
             try:
                 packed, about = read_packed(path)
@@ -88,9 +88,8 @@ class Checkpoints:
                     raise TicketError(f"it belongs to run {about['key']}")
                 progress = about["progress"]
                 saved = _saved(progress, *unpack(packed, model))
-            except (Damaged, TicketError, KeyError) as error:
-                print(f"NOTE {path.name} is set aside, going on from the one before: {error}")
-                path.replace(path.with_suffix(".damaged"))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:  # sealed is not yet sound
+                set_aside(path, error)
                 continue
             self._compare(about)
             return saved, progress
@@ -113,10 +112,16 @@ class Checkpoints:
                 print(f"NOTE {name} was {was} and is {now}: the run goes on, its last bits will differ")
 
     def clear(self) -> None:
-        """Remove the checkpoints of a run that is finished, and what a killed writer left."""
-        clean(self.folder)
-        for path in [*self.paths(), *self.folder.glob("*.damaged")]:
-            path.unlink()
+        """Remove the checkpoints of a run that is finished."""
+        for path in [*self.paths(), *self.folder.glob("checkpoint-*.damaged*")]:
+            if not path.is_dir():  # a folder is none of ours
+                path.unlink()
+
+
+def number(path: Path) -> int:
+    """The number in the name of a checkpoint; -1 if it has none."""
+    digits = path.stem.partition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def _saved(progress: dict[str, Any], masks: Masks, states: dict[str, State]) -> Saved:

@@ -15,18 +15,20 @@ from lthnb.images.dataset import DataError, Source
 from lthnb.images.splits import Data, load
 from lthnb.runs import machine, record
 from lthnb.runs.checkpoint import Checkpoints
-from lthnb.runs.choice import choices, chosen_on_val, paper_round
-from lthnb.runs.files import Damaged, lock, write
-from lthnb.runs.machine import Settings, device_errors
+from lthnb.runs.choice import choices
+from lthnb.runs.files import Damaged, FileMissing, clean, lock, set_aside, told, write
+from lthnb.runs.kept import lost, tidy, wanted
+from lthnb.runs.machine import NotCaptured, Settings, device_errors
 from lthnb.runs.record import Record
-from lthnb.runs.ticket import Ticket, TicketError, ticket_masks, ticket_path
+from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
 from lthnb.training import imp
 from lthnb.training.imp import Pass, is_round
 from lthnb.training.masks import CONTROLS, Example, Masks, survivors
 from lthnb.training.networks import Architecture, prunable
 from lthnb.training.step import Diverged
 
-EVERY = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", "20"))
+BUSY = 0.5  # seconds to wait for a run that another process holds; a sweep tries it again later
+EVERY = {"cpu": 20.0, "cuda": 45.0}  # seconds between checkpoints, at least
 
 
 def execute(
@@ -34,7 +36,7 @@ def execute(
     source: Source,
     settings: Settings,
     *,
-    every: float = EVERY,
+    every: float | None = None,
     again: bool = False,
 ) -> Iterator[int]:
     """Run iterative magnitude pruning, or go on where it was killed; yield the epochs done, of all trainings.
@@ -44,7 +46,8 @@ def execute(
     ``runs/KEY.json`` is written last and makes the run finished.
 
     Args:
-        every: seconds between checkpoints, at least.
+        every: seconds between checkpoints, at least; None: ``LTHNB_CHECKPOINT_SECONDS``, or as the device
+            has it.
         again: make the tickets of a run that is on record once more, and leave its record alone.
 
     Raises:
@@ -55,15 +58,14 @@ def execute(
     """
     machine.set_determinism()
     folder = record.folders(settings.runs)[0] / config.key
-    with lock(folder):
-        for left in folder.parent.glob(f".{config.key}.json.*"):
-            left.unlink(missing_ok=True)
+    with lock(folder, wait=BUSY), told(folder):
+        clean(folder)
         (folder / "diverged.json").unlink(missing_ok=True)
         try:
             with device_errors(config, settings.chosen_device):
-                finished = folder.with_suffix(".json")  # by another process, or it was killed right after
-                if finished.exists() and not again:
-                    tidy(folder, config, record.read(finished).rounds)
+                finished = whole(folder.with_suffix(".json"))  # by another process, or killed right after
+                if finished and not again:
+                    tidy(folder, config, finished.rounds)
                     return
                 execution = Execution.prepare(config, source, settings, folder, every)
                 execution.again = again
@@ -90,10 +92,11 @@ class Execution:
     rows: list[dict[str, Any]] = field(default_factory=list)  # of the rounds that are complete
     captured: bool = False  # whether its steps were replays of a CUDA graph
     again: bool = False  # whether only its tickets are wanted
+    demanding: bool = False  # whether it stops where a step is not captured
 
     @classmethod
     def prepare(
-        cls, config: RunConfig, source: Source, settings: Settings, folder: Path, every: float
+        cls, config: RunConfig, source: Source, settings: Settings, folder: Path, every: float | None
     ) -> Execution:
         """Draw the images and find what is required; ``DataError`` if they are others than the run names."""
         if source.info.name != config.data.name:
@@ -101,9 +104,12 @@ class Execution:
                 f"{config.slug} is a run on {config.data.name}, the images are {source.info.name}"
             )
         device = settings.chosen_device
-        precision = settings.chosen_precision
-        mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
         data = load(source, config.data, config.seed, device)
+        architecture = imp.architecture_of(config, data)
+        precision = settings.precision_at(architecture.side)
+        mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
+        if every is None:
+            every = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", EVERY[device]))
         return cls(
             config=config,
             source=source,
@@ -111,9 +117,10 @@ class Execution:
             folder=folder,
             device=device,
             precision=precision,
-            architecture=imp.architecture_of(config, data),
+            architecture=architecture,
             checkpoints=Checkpoints(folder, config.key, mark, every),
             required=config.requires and record.load(config.requires, settings.runs, published=True),
+            demanding=settings.captured and device == "cuda",
         )
 
     def epochs(self) -> Iterator[int]:
@@ -123,14 +130,20 @@ class Execution:
         if loaded := self.checkpoints.load(model):
             saved, notes = loaded
             self.rows = notes["rows"]
+            self.captured = notes.get("captured", False)
             print(f"seed {self.config.seed}: going on in round {saved.index} after epoch {saved.epoch}")
         settings = {"precision": self.precision, "masks_of": self.masks_of()}
         for current in imp.passes(self.config, self.data, saved=saved, **settings):
+            self.captured |= current.step.captured
+            if self.demanding and not current.step.capture:
+                raise NotCaptured(
+                    "the step is not captured, the NOTE above says why; without it runs at paper scale take "
+                    "several times as long: mend the installation of torch, or run with --profile demo"
+                )
             if self.checkpoints.due():  # before the row of a complete pass: resumed, it is complete once more
-                notes = {"rows": self.rows, "config": dataclasses.asdict(self.config)}
-                self.checkpoints.save(current, notes)
+                about = {"config": dataclasses.asdict(self.config), "captured": self.captured}
+                self.checkpoints.save(current, {"rows": self.rows, **about})
             if current.complete and is_round(self.config, current.index):
-                self.captured |= current.step.captured
                 self.rows.append(self.row(current))
                 self.keep_ticket(current)
             yield imp.epochs_done(self.config, current.index, current.epoch)
@@ -145,6 +158,10 @@ class Execution:
         if not (self.again and record.is_on_record(self.config, str(self.folder.parent), published=True)):
             record.save(finished, str(self.folder.parent))
         tidy(self.folder, self.config, self.rows)
+        if gone := lost(self.folder, self.config, self.rows):
+            key = self.config.key
+            advice = f"remove {key}.json and run the same command to make them again"
+            print(f"NOTE the tickets of rounds {gone} of {key} were lost while it ran; {advice}")
 
     def masks_of(self) -> Callable[[int], Masks] | None:
         """The masks of a control by round, from what its ticket's run kept; None for other runs."""
@@ -157,7 +174,7 @@ class Execution:
         folder = self.folder.with_name(self.required.config.key)
 
         def masks(index: int) -> Masks:
-            example = Example(kept[index], lambda: ticket_masks(folder, index))
+            example = Example(kept[index], lambda: own_ticket(ticket_path(folder, index)).masks)
             generator = stream(self.config.seed, f"{self.config.prune.control} masks")
             return control.masks(model, example, generator)
 
@@ -217,20 +234,11 @@ class Execution:
         }
 
 
-def wanted(config: RunConfig, rows: list[dict[str, Any]]) -> set[int | None]:
-    """Rounds whose tickets keep their weights: the dense one, the paper's, and val's by the rows so far."""
-    density = [(1 - config.prune.rate) ** index for index in range(config.prune.rounds + 1)]
-    return {0, paper_round(config.data.images, density), chosen_on_val(rows)}
-
-
-def tidy(folder: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
-    """Remove what a finished run needs no more: checkpoints, and tickets that looked best for a while."""
-    Checkpoints(folder, config.key, {}).clear()
-    for path in folder.glob("round-*.safetensors"):
+def whole(path: Path) -> Record | None:
+    """The record at a path, if there is one; a damaged one is set aside."""
+    if os.path.lexists(path):
         try:
-            ticket = Ticket.load(path)
-        except (Damaged, TicketError):
-            path.unlink()
-            continue
-        if ticket.states and ticket.about.get("round") not in wanted(config, rows):
-            dataclasses.replace(ticket, states={}).save(path)
+            return record.read(path)
+        except (Damaged, FileMissing) as error:
+            set_aside(path, error)
+    return None

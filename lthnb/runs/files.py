@@ -149,12 +149,12 @@ def read(path: Path) -> bytes:
     return content
 
 
-def set_aside(path: Path, error: UserError) -> None:
-    """Rename a damaged file to ``NAME.damaged``, or with a number behind it, and say why."""
+def set_aside(path: Path, why: object) -> None:
+    """Rename a damaged file to ``NAME.damaged``, or with a number behind it, and say so."""
     names = (f"{path.name}.damaged{number or ''}" for number in itertools.count())
     aside = next(free for free in map(path.with_name, names) if not os.path.lexists(free))
     path.rename(aside)
-    print(f"NOTE {error}; it is set aside as {aside.name}")
+    print(f"NOTE {path.name} is set aside as {aside.name}: {why}")
 
 
 def clean(folder: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from lthnb.config import ROOT, RunConfig
 from lthnb.rules import ParameterError, UserError
 
+SMALLEST_BF16 = 8  # pixels; at 4 and below, gradients in bf16 differed from those in fp32
 NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
 
 
@@ -29,6 +30,7 @@ class Settings:
     data_root: str = ""  # where data sets lie; empty: LTHNB_DATA, then data/
     device: str = "auto"  # auto, cpu or cuda
     precision: str = "auto"  # auto, bf16 or fp32, of forward and backward passes
+    captured: bool = False  # demand that the step is captured on CUDA
 
     @property
     def chosen_device(self) -> str:
@@ -53,6 +55,14 @@ class Settings:
         if self.chosen_device == "cuda":
             capable = torch.cuda.is_bf16_supported(including_emulation=False)
         return "bf16" if capable else "fp32"
+
+    def precision_at(self, side: int) -> str:
+        """The precision of a run on images of so many pixels; bf16 has too few digits for the smallest."""
+        if side >= SMALLEST_BF16:
+            return self.chosen_precision
+        if self.precision == "bf16":
+            print(f"NOTE images of {side} pixels are computed in fp32, bf16 needs {SMALLEST_BF16}")
+        return "fp32"
 
 
 def cores() -> int:
@@ -104,6 +114,10 @@ class OutOfMemory(UserError, RuntimeError):
 
 class DeviceLost(UserError, RuntimeError):
     """A GPU stopped working in the middle of a run."""
+
+
+class NotCaptured(UserError, RuntimeError):
+    """The step is not captured on CUDA, and the settings demand it."""
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def _take(packed: State, key: str, dtype: torch.dtype, shape: tuple[int, ...]) -
 
 def write_packed(path: Path, packed: State, about: dict[str, Any]) -> int:
     """Write a sealed safetensors file, equal bytes for equal content; return its size in bytes."""
-    text = json.dumps({"schema": SCHEMA, **about}, allow_nan=False, sort_keys=True)
+    text = json.dumps({"schema": SCHEMA, **about}, allow_nan=False)
     content = serialise(packed, {"about": text, "seal": UNSEALED})
     start = 8 + int.from_bytes(content[:8], "little")
     # safetensors writes its header in a random order, and pads it so that tensors begin at multiples of 8

@@ -14,6 +14,8 @@ from lthnb.runs.ticket import ticket_path
 from lthnb.training.imp import epoch_spans, epochs
 from lthnb.training.masks import CONTROLS
 
+AGAIN = 5.0  # seconds after which a run that another process held is tried again
+
 
 @dataclass(frozen=True)
 class Job:
@@ -97,9 +99,15 @@ class Queue:
     began: float = field(default_factory=time.monotonic)
     spent: float = 0.0  # seconds taken by the jobs that ended
     guessed: float = 0.0  # seconds that those were thought to take
+    held: dict[str, float] = field(default_factory=dict)  # key -> when to try what another process holds
 
     def __post_init__(self) -> None:
         self.waiting = list(self.waiting)
+
+    @property
+    def left(self) -> float:
+        """Seconds of its time that are left."""
+        return 60 * self.minutes - (time.monotonic() - self.began)
 
     @property
     def pace(self) -> float:
@@ -108,21 +116,45 @@ class Queue:
 
     def begin(self) -> Job | None:
         """Take the first job that can end in time and whose required run is neither waiting nor running."""
-        left = 60 * self.minutes - (time.monotonic() - self.began)
         ahead = {job.key for job in self.waiting} | self.running.keys()
         for job in self.waiting:
-            if job.after() not in ahead and job.seconds * self.pace <= left:
+            if job.after() not in ahead and self.fits(job):
                 self.waiting.remove(job)
                 self.running[job.key] = job
                 return job
         return None
 
+    def fits(self, job: Job) -> bool:
+        """Whether a job can end in time; a run that another process held is first left alone for a while."""
+        if job.key in self.held:
+            if time.monotonic() < self.held[job.key]:
+                return False
+            if is_on_record(job.config, job.settings.runs) and not job.again:
+                return True
+        return job.seconds * self.pace <= self.left
+
+    def put_back(self, job: Job, error: BaseException) -> None:
+        """Take in that another process holds a run: it is tried again later, others go on."""
+        del self.running[job.key]
+        self.waiting.append(job)
+        if job.key not in self.held:
+            print(f"NOTE {job.config.slug}: {error}; it is tried again until it is free", flush=True)
+        self.held[job.key] = time.monotonic() + AGAIN
+
+    def wait(self) -> bool:
+        """Wait a second for runs that other processes hold; False when there is none, or no time."""
+        expected = self.left > 0 and any(job.key in self.held for job in self.waiting)
+        if expected:
+            time.sleep(min(1, AGAIN))
+        return expected
+
     def finish(self, job: Job, seconds: float) -> News:
         """Take in that a job ended."""
         del self.running[job.key]
         self.finished += 1
-        self.spent += seconds
-        self.guessed += job.seconds
+        if job.key not in self.held:  # made elsewhere, or not from its begin
+            self.spent += seconds
+            self.guessed += job.seconds
         return News(job, "finished", epochs(job.config), seconds)
 
     def fail(self, job: Job, error: BaseException) -> Iterator[News]:

@@ -22,7 +22,7 @@ DATA = {
 MADE = {"device": str, "precision": str, "versions": dict, "date": str}
 
 
-def demand(holds: bool, where: str, value: Any, allowed: str) -> None:
+def demand(holds: bool, where: str, value: Any, allowed: object) -> None:
     """Raise ``ValueError`` with a field, its value and what it may be, unless that holds."""
     if not holds:
         raise ValueError(f"{where} is {value!r:.80}, not {allowed}")
@@ -66,12 +66,15 @@ def check(config: RunConfig, sizes: dict[str, int], rows: list[dict[str, Any]], 
     demand(isinstance(sizes, dict) and len(sizes) > 0, "prunable", sizes, "an object of layers")
     for layer, size in sizes.items():
         count(f"prunable.{layer}", size)
-    listed("rounds", rows, 1, config.prune.rounds + 1)
-    for position, row in enumerate(rows):
-        check_row(f"rounds[{position}]", config, sizes, row)
+    first = 0 if config.prune.control == "none" else config.prune.every
+    expected = range(first, config.prune.rounds + 1, config.prune.every)
+    listed("rounds", rows, len(expected), len(expected))
+    for position, (index, row) in enumerate(zip(expected, rows, strict=True)):
+        where = f"rounds[{position}]"
+        check_row(where, config, sizes, row)
+        demand(row["round"] == index, f"{where}.round", row["round"], index)
     for position, (before, row) in enumerate(pairwise(rows), 1):
         where = f"rounds[{position}]"
-        demand(row["round"] > before["round"], f"{where}.round", row["round"], "above the one before")
         demand(row["total"] == before["total"], f"{where}.total", row["total"], "that of the round before")
         least = sum(before["kept"])
         falls = sum(row["kept"]) < least or not round(config.prune.rate * least)
@@ -79,17 +82,16 @@ def check(config: RunConfig, sizes: dict[str, int], rows: list[dict[str, Any]], 
             falls, f"{where}.kept", sum(row["kept"]), f"fewer weights than the {least} of the round before"
         )
     table("chosen", chosen, ("val", "test"))
-    rounds = [row["round"] for row in rows]
-    one = f"one of the rounds {rounds}"
-    demand(chosen["test"] in rounds, "chosen.test", chosen["test"], one)
+    one = f"one of the rounds {[*expected]}"
+    demand(chosen["test"] in expected, "chosen.test", chosen["test"], one)
     val = chosen["val"]
-    demand(val is None or (isinstance(val, dict) and val.get("round") in rounds), "chosen.val", val, one)
+    demand(val is None or (isinstance(val, dict) and val.get("round") in expected), "chosen.val", val, one)
 
 
 def check_row(where: str, config: RunConfig, sizes: dict[str, int], row: dict[str, Any]) -> None:
     """Raise ``ValueError`` unless one row can be that of a run with such layers."""
     table(where, row, ROW)
-    count(f"{where}.round", row["round"], config.prune.rounds)
+    count(f"{where}.round", row["round"])
     listed(f"{where}.kept", row["kept"], len(sizes), len(sizes))
     for (layer, size), kept in zip(sizes.items(), row["kept"], strict=True):
         count(f"{where}.kept of {layer}", kept, size)

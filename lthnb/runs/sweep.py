@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lthnb.config import RunConfig, UserError
+from lthnb.config import ParameterError, RunConfig, UserError
 from lthnb.images.sources import by_record, open_source
 from lthnb.runs import record
 from lthnb.runs.execute import execute
-from lthnb.runs.machine import DeviceLost, Settings
+from lthnb.runs.files import RunBusy
+from lthnb.runs.machine import DeviceLost, NotCaptured, Settings
+from lthnb.runs.packed import TicketError
 from lthnb.runs.queue import Job, News, Queue, missing
 from lthnb.runs.record import Record
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 PATIENCE = 60  # seconds to wait for a worker
 DEATHS = 2  # workers that one run may take with it before it is given up
 EPOCHS = "lthnb epochs"  # the topic of Dask events by which workers tell how far they are
+ADDRESS = re.compile(r"(\w+://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}").fullmatch
 remembered_source = functools.lru_cache(maxsize=1)(open_source)  # a worker keeps the images of the last set
 
 
@@ -36,19 +41,29 @@ Work = Callable[[Job], Iterator[int]]
 def work(job: Job) -> Iterator[int]:
     """Make one run, or go on with it; yield the epochs done."""
     source = remembered_source(job.dataset, job.settings.data_root)
-    yield from execute(job.config, source, job.settings, again=job.again)
+    try:
+        yield from execute(job.config, source, job.settings, again=job.again)
+    except TicketError as error:  # of the run that it requires; once more, and then it is an error
+        print(f"NOTE {error}: the tickets of {job.config.requires.slug} are made again", flush=True)
+        for _ in execute(job.config.requires, source, job.settings, again=True):
+            pass
+        yield from execute(job.config, source, job.settings)
 
 
 def one_by_one(queue: Queue, work: Work = work) -> Iterator[News]:
     """Make the jobs of a queue in this process."""
-    while job := queue.begin():
+    while (job := queue.begin()) or queue.wait():
+        if not job:
+            continue
         began = time.monotonic()
         try:
             for done in work(job):
                 yield News(job, "epoch", done)
+        except RunBusy as error:
+            queue.put_back(job, error)
         except Exception as error:  # one run that fails is told and stops no other
             yield from queue.fail(job, error)
-            if isinstance(error, DeviceLost):  # nor would any other work on it
+            if isinstance(error, DeviceLost | NotCaptured):  # nor would any other work
                 raise
         else:
             yield queue.finish(job, time.monotonic() - began)
@@ -69,6 +84,8 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
         while len(at_work) < threads(client, queue) and (job := queue.begin()):
             at_work[client.submit(work_there, work, job, pure=False)] = job
         if not at_work:
+            if queue.wait():
+                continue
             break
         with suppress(TimeoutError):  # nothing ended in this second; epochs may have
             wait(list(at_work), timeout=1, return_when="FIRST_COMPLETED")
@@ -81,8 +98,13 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
             error = future.exception()
             if error is None:
                 yield queue.finish(job, future.result())
+            elif isinstance(error, RunBusy):
+                queue.put_back(job, error)
             else:
                 yield from queue.fail(job, error)
+            if isinstance(error, NotCaptured):  # nor would any other be
+                client.cancel(list(at_work))
+                raise error
     client.unsubscribe_topic(EPOCHS)
     yield from queue.late()
 
@@ -114,8 +136,12 @@ def work_there(work: Work, job: Job) -> float:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[int(worker.name) % len(gpus)]
     remembered_source(job.dataset, job.settings.data_root)
     began = time.monotonic()
-    for done in work(job):
-        worker.log_event(EPOCHS, (job.key, done))
+    try:
+        for done in work(job):
+            worker.log_event(EPOCHS, (job.key, done))
+    except DeviceLost as error:  # the context of this process is dead; Dask begins the job anew in another
+        print(f"NOTE {error}; this worker ends", file=sys.stderr, flush=True)
+        os._exit(1)
     return time.monotonic() - began
 
 
@@ -154,15 +180,18 @@ def cluster_at(address: str) -> Iterator[Client]:
     """A Dask cluster that runs elsewhere.
 
     Raises:
+        ParameterError: the address is none.
         UserError: Dask is not installed, or nothing answers at the address.
     """
+    if not ADDRESS(address):
+        raise ParameterError(f"--scheduler must be an address such as tcp://HOST:8786, got {address!r}")
     try:
         from distributed import Client
 
         client = Client(address, timeout=5)
     except ImportError as error:
         raise UserError("--scheduler needs Dask: pip install distributed") from error
-    except OSError as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise UserError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:
         yield client

@@ -150,19 +150,19 @@ def ticket_path(folder: Path, index: int) -> Path:
     return folder / f"round-{index:02}.safetensors"
 
 
-def ticket_masks(folder: Path, index: int) -> Masks:
-    """The masks of a run's ticket, of that run and that round.
+def own_ticket(path: Path) -> Ticket:
+    """The ticket in the folder of a run, of that run and of the round that its name tells.
 
     Raises:
         TicketError: the file is missing or damaged, or holds another run's ticket, or that of another round.
     """
+    run = path.parent.name
     try:
-        ticket = Ticket.load(ticket_path(folder, index))
+        ticket = Ticket.load(path)
     except (Damaged, FileMissing) as error:
-        raise TicketError(f"a ticket of {folder.name} is needed: {error}") from error
+        raise TicketError(f"a ticket of {run} is missing or damaged: {error}") from error
     key = ticket.about.get("key")
     held = ticket.about.get("round")
-    if (key, held) != (folder.name, index):
-        holds = f"round {held} of {key}"
-        raise TicketError(f"{ticket_path(folder, index).name} of {folder.name} holds {holds}; remove it")
-    return ticket.masks
+    if (key, f"round-{held:0>2}") != (run, path.stem):
+        raise TicketError(f"{path.name} of {run} holds round {held} of {key}; remove it")
+    return ticket

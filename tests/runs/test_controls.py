@@ -13,9 +13,10 @@ from lthnb.images.splits import load
 from lthnb.runs import record
 from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.execute import Execution, execute
+from lthnb.runs.packed import TicketError
 from lthnb.runs.queue import Job, missing
 from lthnb.runs.record import MissingRun
-from lthnb.runs.ticket import Ticket, TicketError, ticket_path
+from lthnb.runs.ticket import Ticket, ticket_path
 from lthnb.training import imp, loop
 from lthnb.training.masks import CONTROLS
 from lthnb.training.networks import build

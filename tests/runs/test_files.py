@@ -114,7 +114,7 @@ def test_what_is_set_aside_takes_the_place_of_nothing(tmp_path, capsys):
     assert (tmp_path / "run.json.damaged").read_text() == "first"
     assert (tmp_path / "run.json.damaged1").read_text() == "second"
     said = capsys.readouterr().out.splitlines()
-    assert said[1] == "NOTE run.json is damaged; it is set aside as run.json.damaged1"
+    assert said[1] == "NOTE run.json is set aside as run.json.damaged1: run.json is damaged"
 
 
 def test_a_folder_in_the_place_of_a_lock_is_one_sentence(tmp_path):

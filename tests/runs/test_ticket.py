@@ -18,7 +18,7 @@ from lthnb.images.splits import load
 from lthnb.runs import files, record
 from lthnb.runs.files import UNSEALED, Damaged
 from lthnb.runs.packed import TicketError, read_packed, write_packed
-from lthnb.runs.ticket import Ticket, ticket_masks, ticket_path
+from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
 from lthnb.training import imp, loop, masks
 from lthnb.training.loop import History
 from lthnb.training.networks import Architecture, build, prunable
@@ -182,14 +182,14 @@ def test_masks_are_read_from_the_ticket_of_their_run_and_round_alone(saved, tmp_
     path = ticket_path(folder, 2)
     ticket = Ticket.load(saved)
     ticket.save(path)
-    assert all(torch.equal(mask, last.masks[name]) for name, mask in ticket_masks(folder, 2).items())
+    assert all(torch.equal(mask, last.masks[name]) for name, mask in own_ticket(path).masks.items())
 
     for about in ({"round": 1}, {"key": "0" * 16}):
         dataclasses.replace(ticket, about={**ticket.about, **about}).save(path)
         with pytest.raises(
             TicketError, match=rf"round-02.safetensors of {KEY} holds round .* of .*; remove it"
         ):
-            ticket_masks(folder, 2)
+            own_ticket(path)
 
 
 def test_sizes_at_paper_scale_are_those_promised(tmp_path):

@@ -1,0 +1,41 @@
+"""Which tickets of a run are kept, with their weights or as masks alone, and what is cleared at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from lthnb.config import RunConfig
+from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.choice import chosen_on_val, paper_round
+from lthnb.runs.files import set_aside
+from lthnb.runs.packed import TicketError
+from lthnb.runs.ticket import own_ticket, ticket_path
+
+
+def wanted(config: RunConfig, rows: list[dict[str, Any]]) -> set[int | None]:
+    """Rounds whose tickets keep their weights: the dense one, the paper's, and val's by the rows so far."""
+    density = [(1 - config.prune.rate) ** index for index in range(config.prune.rounds + 1)]
+    return {0, paper_round(config.data.images, density), chosen_on_val(rows)}
+
+
+def tidy(folder: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
+    """Remove what a finished run needs no more: checkpoints, and weights that looked best for a while."""
+    Checkpoints(folder, config.key, {}).clear()
+    for path in sorted(folder.glob("round-*.safetensors")):
+        try:
+            ticket = own_ticket(path)
+        except TicketError as error:
+            set_aside(path, error)
+            continue
+        if ticket.states and ticket.about["round"] not in wanted(config, rows):
+            dataclasses.replace(ticket, states={}).save(path)
+
+
+def lost(folder: Path, config: RunConfig, rows: list[dict[str, Any]]) -> list[int]:
+    """Rounds of a finished run whose tickets are not there."""
+    rounds = {row["round"] for row in rows}
+    if config.prune.control != "none":  # its other masks can be drawn again
+        rounds &= wanted(config, rows)
+    return sorted(index for index in rounds if not ticket_path(folder, index).exists())
