@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from lthnb.config import AUGMENTATIONS
 from lthnb.pages import inside, stats
@@ -18,6 +18,8 @@ from lthnb.runs.record import Record
 DENSE = "#6b6b6b"
 TICKET = "#1f6fb4"
 CONTROL = "#e07b00"
+LEVEL = {"color": DENSE, "linewidth": 1}
+ONE_SEED = {"color": TICKET, "linewidth": 0.6, "alpha": 0.5}
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
 CONTROL_LINES = dict(zip(CONTROL_ARMS.values(), itertools.cycle(("--", ":", "-."))))
 STYLE = {
@@ -47,11 +49,11 @@ def panels(*widths: float) -> list[Axes]:
 
 def density_axis(ax: Axes, density: list[float]) -> None:
     """Densities in percent on a log axis; pruning goes on to the right."""
+    shown = density if len(density) < 7 else density[::3]
     ax.set_xscale("log")
     ax.set_xlim(max(density) * 1.15, min(density) / 1.15)
-    ax.set_xticks(density if len(density) < 7 else density[::3])
-    ax.xaxis.set_minor_locator(plt.NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}"))
+    ax.set_xticks(shown, [f"{100 * value:.3g}" for value in shown])
+    ax.minorticks_off()
     ax.set_xlabel("density (% of weights kept, log)")
 
 
@@ -76,17 +78,17 @@ def accuracy_by_density(
         runs = by_density(data, split)
         if runs.empty:  # a set too small for val
             continue
-        density = list(runs.index)
         mean = runs.mean(axis=1)
-        ax.plot(density, mean, SPLIT_LINES[split], color=TICKET, label=f"ticket, {split}")
+        ax.plot(mean, SPLIT_LINES[split], color=TICKET, label=f"ticket, {split}")
         if split == splits[0]:
             spread = [stats.interval(values) for values in runs.to_numpy()]
-            ends = [(interval.low, interval.high) for interval in spread]
-            ax.plot(density, runs, color=TICKET, linewidth=0.6, alpha=0.5)
-            ax.fill_between(density, *np.transpose(ends), color=TICKET, alpha=0.15)
-            ax.axhline(mean.iloc[0], color=DENSE, linewidth=1)
-            ax.plot(density[:1], mean[:1], "o", color=DENSE, label=f"dense, {split}")
-    density_axis(ax, density)
+            low = [interval.low for interval in spread]
+            high = [interval.high for interval in spread]
+            ax.plot(runs, **ONE_SEED)
+            ax.fill_between(runs.index, low, high, color=TICKET, alpha=0.15)
+            ax.axhline(mean.iloc[0], **LEVEL)
+            ax.plot(mean[:1], "o", color=DENSE, label=f"dense, {split}")
+    density_axis(ax, list(mean.index))
     ax.set_ylabel("accuracy (%)")
     ax.legend()
     return ax
@@ -97,8 +99,7 @@ def spread_at(ax: Axes, position: float, values: stats.Values, colour: str, labe
     interval = stats.interval(values)
     half = None if np.isnan(interval.low) else interval.high - interval.mean
     ax.plot([position] * len(values), values, ".", color=colour, markersize=4, alpha=0.5)
-    style = {"fmt": "o", "capsize": 3, "markersize": 6}
-    ax.errorbar(position, interval.mean, half, color=colour, label=label, **style)
+    ax.errorbar(position, interval.mean, half, fmt="o", color=colour, capsize=3, markersize=6, label=label)
 
 
 def dense_and_ticket(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
@@ -110,15 +111,13 @@ def dense_and_ticket(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
         runs = pick(data, augment=name)
         dense = 100 * at(runs, "dense")["accuracy"]
         ticket = 100 * at(runs, "ticket")["accuracy"]
-        ends = [position - 0.12, position + 0.12]
-        ax.plot(ends, [dense, ticket], color=TICKET, linewidth=0.6, alpha=0.5)
-        spread_at(ax, ends[0], dense, DENSE, "" if position else "dense")
-        spread_at(ax, ends[1], ticket, TICKET, "" if position else "ticket")
+        left, right = position - 0.12, position + 0.12
+        ax.plot([left, right], [dense, ticket], **ONE_SEED)
+        spread_at(ax, left, dense, DENSE, "" if position else "dense")
+        spread_at(ax, right, ticket, TICKET, "" if position else "ticket")
     ax.set_xticks(range(len(names)), [name.replace("+", "\n+ ") for name in names])
-    ax.set(
-        xlabel=f"augmentation ({data['images'].iloc[0]:,} images)",
-        ylabel="test accuracy (%)",
-    )
+    ax.set_xlabel(f"augmentation ({data['images'].iloc[0]:,} images)")
+    ax.set_ylabel("test accuracy (%)")
     ax.legend()
     return ax
 
@@ -129,16 +128,13 @@ def accuracy_by_size(data: pd.DataFrame, ax: Axes | None = None, which: str = "t
     ax = ax or plt.gca()
     for augment, group in data.groupby("augment"):
         style = "-o" if augment == "base" else "--s" if augment.startswith("rand") else ":^"
-        for name, colour, flag in (
-            ("dense", DENSE, "dense"),
-            ("ticket", TICKET, which),
-        ):
+        for name, colour, flag in (("dense", DENSE, "dense"), ("ticket", TICKET, which)):
             means = 100 * at(group, flag).groupby("images")["accuracy"].mean()
             ax.plot(means, style, color=colour, markersize=5, label=f"{name}, {augment}")
     steps = data.groupby("images")["steps"].first()
     ax.set_xscale("log")
-    ax.xaxis.set_minor_locator(plt.NullLocator())
     ax.set_xticks(steps.index, [f"{images:,}\n{number:,}" for images, number in steps.items()])
+    ax.minorticks_off()
     ax.set(xlabel="training images (log), below them SGD steps", ylabel="test accuracy (%)")
     ax.legend()
     return ax
@@ -168,16 +164,16 @@ def controls_by_density(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def loss_by_epoch(records: list[Record], ax: Axes | None = None) -> Axes:
     """Training loss of each epoch, mean over seeds: dense in grey, later rounds in deepening blue."""
     ax = ax or plt.gca()
-    last = len(records[0].rounds) - 1
     epochs = records[0].config.train.epochs
+    density = records[0].density
+    last = len(density) - 1
     shown = np.linspace(0, last, min(last + 1, 6)).round().astype(int)
     for index in shown:
         losses = np.mean([record.rounds[index]["curve"]["loss"] for record in records], axis=0)
         done = np.arange(epochs - len(losses), epochs) + 1
-        colour = DENSE if index == 0 else plt.get_cmap("Blues")(0.35 + 0.6 * index / last)
-        name = "dense" if index == 0 else f"round {index}"
-        density = 100 * records[0].density[index]
-        ax.plot(done, losses, color=colour, label=f"{name} ({density:.3g} %)")
+        colour = plt.get_cmap("Blues")(0.35 + 0.6 * index / last) if index else DENSE
+        name = f"round {index}" if index else "dense"
+        ax.plot(done, losses, color=colour, label=f"{name} ({100 * density[index]:.3g} %)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     ax.legend()
@@ -195,22 +191,21 @@ def density_by_layer(
     rewind weights keep.
     """
     ax = ax or plt.gca()
-    index = measures[records[0].config.key]["round"] if measures else -1
+    measured = [measures[record.config.key] for record in records] if measures else []
+    index = measured[0]["round"] if measures else -1
     sizes = inside.layer_sizes(records[0])
-    positions = np.arange(len(sizes))
-    values = 100 * np.array([record.rounds[index]["kept"] for record in records]) / sizes
-    ax.bar(positions, values.mean(0), color=TICKET, alpha=0.6, label="ticket")
-    ax.plot(positions, values.T, "_", color=TICKET, markersize=8)
-    for null, marker in (("init", "o"), ("rewind", "x")) if measures else ():
-        kept = [measures[record.config.key]["null"][null][index] for record in records]
-        density = 100 * np.mean(kept, axis=0) / sizes
-        ax.plot(positions, density, marker, color=CONTROL, label=f"by {null} weights")
-    ax.axhline(100 * records[0].density[index], color=DENSE, linewidth=1, label="whole network")
-    names = [layer.removesuffix(".weight").removesuffix(".0") for layer in records[0].prunable]
-    ax.set_xticks(positions, names, rotation=60, ha="right", fontsize=8)
-    ax.set_ylabel("density (%)")
+    density = 100 * np.array([record.rounds[index]["kept"] for record in records]) / sizes
+    ax.bar(range(len(sizes)), density.mean(0), color=TICKET, alpha=0.6, label="ticket")
+    ax.plot(density.T, "_", color=TICKET, markersize=8)
     if measures:
         ax.set_yscale("log")
+        for weights, marker in (("init", "o"), ("rewind", "x")):
+            kept = np.mean([values["null"][weights][index] for values in measured], axis=0)
+            ax.plot(100 * kept / sizes, marker, color=CONTROL, label=f"by {weights} weights")
+    ax.axhline(100 * records[0].density[index], **LEVEL, label="whole network")
+    layers = [layer.removesuffix(".weight").removesuffix(".0") for layer in records[0].prunable]
+    ax.set_xticks(range(len(sizes)), layers, rotation=60, ha="right", fontsize=8)
+    ax.set_ylabel("density (%)")
     ax.legend(fontsize=8)
     return ax
 
@@ -220,10 +215,9 @@ def density_by_part(records: list[Record], ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     parts = 100 * inside.part_densities(records)
     density = records[0].density
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(parts.columns)))
-    for part, shade in zip(parts, shades, strict=True):
-        ax.plot(density, parts[part], "-o", color=shade, markersize=4, label=part)
-    ax.plot(density, 100 * np.array(density), color=DENSE, linewidth=1, label="whole network")
+    ax.set_prop_cycle(color=plt.get_cmap("viridis")(np.linspace(0, 0.9, parts.shape[1])))
+    ax.plot(density, parts, "-o", markersize=4, label=parts.columns)
+    ax.plot(density, 100 * np.array(density), **LEVEL, label="whole network")
     density_axis(ax, density)
     ax.set(yscale="log", ylabel="density of the part (%, log)")
     ax.legend(fontsize=8)
@@ -233,11 +227,11 @@ def density_by_part(records: list[Record], ax: Axes | None = None) -> Axes:
 def shared_over_chance(shares: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Survivors that two masks share, over what chance would share: mean, interval, every seed."""
     ax = ax or plt.gca()
-    names = list(dict.fromkeys(shares["masks"]))
+    names = shares["masks"].unique()
     for position, name in enumerate(names):
         ratios = pick(shares, masks=name)["ratio"]
         spread_at(ax, position, ratios, CONTROL if "weights" in name else TICKET)
-    ax.axhline(1, color=DENSE, linewidth=1)
+    ax.axhline(1, **LEVEL)
     ax.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)
     ax.set_ylabel("shared survivors / chance")
     return ax
