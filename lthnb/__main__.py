@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import sys
 from pathlib import Path
@@ -123,7 +122,8 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m lthnb", description=__doc__)
     commands = top.add_subparsers(required=True)
-    add_sweep(commands.add_parser("sweep", help="make the runs that pages need; run again to go on"))
+    about = "make the runs that pages need; run again to go on"
+    add_sweep(commands.add_parser("sweep", help=about, argument_default=argparse.SUPPRESS))
     listing = commands.add_parser("runs", help="list runs with state, progress and size; clear what is left")
     listing.set_defaults(do=runs)
     add_folder(listing)
@@ -140,21 +140,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_sweep(many: argparse.ArgumentParser) -> None:
-    """The options of ``sweep``."""
+    """The options of ``sweep``; what is not given is decided by ``Wish``, which checks all."""
     many.set_defaults(do=sweep)
     many.add_argument("finding", nargs="*", help="pages; none: the whole plan, the most useful first")
-    many.add_argument("--profile", default="auto", help="smoke, demo or paper; default: by the device")
-    many.add_argument(
-        "--minutes", type=float, default=math.inf, metavar="M", help="start no run that would end later"
-    )
-    many.add_argument("--seeds", type=int, default=0, metavar="N", help="at most so many of each")
-    many.add_argument("--scheduler", default="", metavar="ADDRESS", help="a Dask scheduler elsewhere")
-    many.add_argument("--workers", type=int, default=0, metavar="N", help="default: one a core, or one a GPU")
+    many.add_argument("--profile", help="smoke, demo or paper; default: by the device")
+    many.add_argument("--dataset", metavar="NAME", help="for all runs; a page's parameter of that name")
+    many.add_argument("--minutes", type=float, metavar="M", help="start nothing that would end later")
+    many.add_argument("--seeds", type=int, metavar="N", help="at most so many of each")
+    many.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler elsewhere")
+    many.add_argument("--workers", type=int, metavar="N", help="default: one a core, or one a GPU")
     many.add_argument("--list", action="store_true", help="show what is missing, and make nothing")
-    precisions = ["auto", "bf16", "fp32"]
-    many.add_argument(
-        "--precision", default="auto", choices=precisions, help="of forward and backward passes"
-    )
+    many.add_argument("--precision", help="auto, bf16 or fp32, of forward and backward passes")
     add_folder(many)
     add_machine(many)
 

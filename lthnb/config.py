@@ -211,7 +211,7 @@ FEW_IMAGES = {"pool_limit": 2000, "val_limit": 200, "test_limit": 200}
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {**SMALL, **FEW_IMAGES, "model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
     "demo": {**SMALL, "width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
-    "paper": {"evaluate_last": 20},
+    "paper": {"evaluate_last": 5},
 }
 
 

@@ -59,20 +59,16 @@ def small_networks() -> list[Experiment]:
     ]
 
 
-def controls() -> list[Experiment]:
-    """What takes the place of a ticket."""
-    return [
-        Experiment(
-            "capacity_connectivity",
-            "original_pixels",
-            {**size, "control": control},
-            paper=6,
-            demo=6,
-            smoke=1,
-        )
-        for size in (ONE, TWO)
-        for control in ("random", "shuffled", "reinit")
-    ]
+def tickets_and_controls() -> list[Experiment]:
+    """The paper's central rows: the tickets of a size, then what takes their place."""
+    everywhere = {"paper": 6, "demo": 6, "smoke": 1}
+    planned = []
+    for size in (ONE, TWO):
+        planned.append(Experiment(BOTH, "original_pixels", size, **everywhere))
+        for control in ("random", "shuffled", "reinit"):
+            change = {**size, "control": control}
+            planned.append(Experiment("capacity_connectivity", "original_pixels", change, **everywhere))
+    return planned
 
 
 def original_sizes() -> list[Experiment]:
@@ -119,11 +115,9 @@ def tuning() -> list[Experiment]:
 
 PLAN = [
     Experiment("imp low_data layers", "original_pixels", {"fraction": 500, "augment": "base"}, demo=6),
-    Experiment(BOTH, "original_pixels", ONE, paper=6, demo=6, smoke=1),
-    Experiment(BOTH, "original_pixels", TWO, paper=6, demo=6, smoke=1),
-    Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
+    *tickets_and_controls(),
     *small_networks(),
-    *controls(),
+    Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
     *[
         Experiment("generalization", "cifar100", {"fraction": images, "augment": "auto+cutout"}, paper=3)
         for images in (500, 1000)

@@ -37,7 +37,7 @@ def test_defaults_and_profiles_are_those_of_the_design():
     assert {
         "smoke": shared | limits | {"model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
         "demo": shared | {"width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
-        "paper": {"evaluate_last": 20},
+        "paper": {"evaluate_last": 5},
     } == config.PROFILES
 
 

@@ -17,18 +17,18 @@ from lthnb.images.places import at_hand, data_root, find
 from lthnb.images.torchvision_sets import cifar, download, fashion_mnist
 
 ROLES = {  # what a finding needs -> the names of sets that serve, the best first
-    "original_pixels": ("cifar10", "cifar10_exact", "glyphs"),
-    "whole_set": ("cifar10", "cifar10_jpeg", "glyphs"),
+    "original_pixels": ("cifar10", "cifar10_exact"),
+    "whole_set": ("cifar10", "cifar10_jpeg"),
     "cifar100": ("cifar100", "cifar100_exact"),
     "eurosat": ("eurosat",),
-    "any": ("glyphs",),
+    "any": (),
 }
 
 
 def open_source(dataset: str, root: str = "") -> Source:
     """Open a data set by its name, ``auto`` or ``folder:PATH``.
 
-    ``auto`` is CIFAR-10 where it lies under the data root or can be had by one download, else ``glyphs``.
+    ``auto`` is CIFAR-10, which one download is tried for where it is not under the data root.
 
     Raises:
         ParameterError: no set has that name.
@@ -43,22 +43,27 @@ def open_source(dataset: str, root: str = "") -> Source:
             f"dataset must be one of {', '.join(KNOWN)} or folder:PATH, got {dataset!r}{hint}"
         )
     known = KNOWN[dataset]
+    if not known.readable:
+        raise DataMissing(f"{dataset} needs {known.package}: pip install {known.package}")
     return known.open(dataset, known.stem, root)
 
 
 def serving(role: str, dataset: str, root: str) -> str:
-    """The data set to open for a role: what is asked for, else what is under the data root, else ``auto``."""
+    """The data set to open for a role: what is asked for, else the best under the data root.
+
+    Where there is none it is the set whose opening says what is missing.
+    """
     if dataset != "auto":
         return dataset
     for name in ROLES[role]:
         known = KNOWN.get(name)
-        if known and known.package and not find_spec(known.package):
+        if known and not known.readable:
             continue
         stem = known.stem if known else name
         file = at_hand(stem, root) if stem else None
         if file:
             return name if known else f"folder:{file}"
-    return "auto" if "glyphs" in ROLES[role] else role
+    return role if role in KNOWN else "auto"
 
 
 def by_record(name: str, root: str) -> str:
@@ -77,17 +82,14 @@ def by_record(name: str, root: str) -> str:
 
 
 def _auto(_name: str, _stem: str, root: str) -> Source:
-    try:
-        return open_source("cifar10", root)
-    except DataMissing:
-        offline = host() == "book" or os.environ.get("LTHNB_OFFLINE")
+    stem = KNOWN["cifar10"].stem
     failure = "no download is tried here"
-    if not offline:
-        failure = download("CIFAR10", KNOWN["cifar10"].stem, data_root(root))
+    if not (at_hand(stem, root) or host() == "book" or os.environ.get("LTHNB_OFFLINE")):
+        failure = download("CIFAR10", stem, data_root(root))
     try:  # it may have come meanwhile, by this download or by another process
         return open_source("cifar10", root)
-    except DataMissing:
-        return glyphs(f"rendered digits, since CIFAR-10 is not under the data root and {failure}")
+    except DataMissing as error:
+        raise DataMissing(f"{error}; {failure}") from error
 
 
 def _digits(name: str, _stem: str, _root: str) -> Source:
@@ -132,6 +134,11 @@ class KnownSet:
     open: Callable[[str, str, str], Source]  # (name, stem, data root) -> images
     stem: str = ""  # of its folder or archive under the data root; empty: it needs none
     package: str = ""  # without which it cannot be read
+
+    @property
+    def readable(self) -> bool:
+        """Whether its package is installed."""
+        return not self.package or find_spec(self.package) is not None
 
 
 KNOWN = {

@@ -10,51 +10,52 @@ from dataclasses import dataclass, field
 import torch
 
 from lthnb import experiments
-from lthnb.config import PROFILES, RunConfig
+from lthnb.config import RunConfig
 from lthnb.experiments import PLAN, Experiment
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.sources import serving
 from lthnb.measures.finished import FinishedRun
+from lthnb.measures.measure import MEASURES
 from lthnb.pages import study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
-from lthnb.rules import ParameterError, UserError, did_you_mean, one_of, ruled, rules_of, whole
+from lthnb.rules import ParameterError, UserError, did_you_mean, ruled, rules_of, whole
 from lthnb.runs import record
 from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, News, Queue, missing
 from lthnb.runs.record import is_on_record
-from lthnb.runs.sweep import absolute, carry_out, remembered_source
-
-MEASURED = {"layers": "layers"}  # page -> what is measured on its runs
+from lthnb.runs.sweep import absolute, carry_out
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What a sweep was asked for: the options of the command line, by their names."""
+LONG = 600.0  # seconds of a run from which on it comes after all shorter ones
+Planned = tuple[Experiment, list[Job], UserError | None]  # a line, its jobs, or why there are none
 
+
+@dataclass(frozen=True, kw_only=True)
+class Wish(Parameters):
+    """What a sweep was asked for: parameters that every page has too, and options of the command line."""
+
+    seeds: int = ruled(10**6, whole(1))  # of each line of the plan, at most
+    train: bool = True
     finding: list[str] = field(default_factory=list)  # pages; none means all
-    profile: str = ruled("auto", one_of("auto", *PROFILES))
-    seeds: int = ruled(0, whole(0))  # of each line of the plan, at most; 0: as planned
     workers: int = ruled(0, whole(0))  # 0: one a core, or one a GPU
     minutes: float = math.inf  # no run is begun that would end later
     scheduler: str = ""  # of a Dask cluster elsewhere
     list: bool = False  # show what is missing, and make nothing
-    runs: str = ""
-    data_root: str = ""
-    device: str = "auto"
-    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, rule in rules_of(Wish).items():
-            rule.check(f"--{name}", getattr(self, name))
+            if name != "fraction":  # the plan has its own
+                rule.check(f"--{name.replace('_', '-')}", getattr(self, name))
         if not self.minutes > 0:
             raise ParameterError(f"--minutes must be above 0, got {self.minutes:g}")
 
     @property
     def settings(self) -> Settings:
         """How its runs are made; a device is demanded here unless runs are only listed, or made elsewhere."""
-        settings = Settings(absolute(self.runs), self.data_root, self.device, self.precision)
+        captured = self.scale == "paper" and self.planned_device == "cuda"
+        settings = Settings(absolute(self.runs), self.data_root, self.device, self.precision, captured)
         if self.list or self.scheduler:
             return settings
         return dataclasses.replace(settings, device=settings.chosen_device)
@@ -62,10 +63,10 @@ class Wish:
     @property
     def planned_device(self) -> str:
         """The device that the time is planned for."""
-        if self.settings.device != "auto":
-            return self.settings.device
+        if self.device != "auto":
+            return self.device
         on_cluster = self.scheduler and self.profile == "paper"
-        return "cuda" if on_cluster else self.settings.chosen_device
+        return "cuda" if on_cluster else Settings().chosen_device
 
     @property
     def scale(self) -> str:
@@ -79,7 +80,7 @@ def lines(wish: Wish) -> list[Experiment]:
     """The lines of the plan that a sweep is about.
 
     Raises:
-        ParameterError: an unknown finding.
+        ParameterError: an unknown finding, or one that has no runs at the scale.
     """
     known = sorted({name for line in PLAN for name in line.pages.split()})
     for name in wish.finding:
@@ -87,61 +88,84 @@ def lines(wish: Wish) -> list[Experiment]:
             hint = did_you_mean(name, known)
             raise ParameterError(f"{name!r} is no finding of the plan{hint}; it has {known}")
     wanted = [line for line in PLAN if not wish.finding or {*wish.finding} & {*line.pages.split()}]
-    return [line for line in wanted if line.seeds(wish.scale)]
+    planned = [line for line in wanted if line.seeds(wish.scale)]
+    if not planned:
+        raise ParameterError(f"the plan has no runs of {', '.join(wish.finding)} at {wish.scale} scale")
+    return planned
 
 
-def jobs(wish: Wish) -> Iterator[tuple[Experiment, list[Job], str]]:
+def served(role: str, wish: Wish) -> tuple[str, DatasetInfo] | UserError:
+    """How the images of a role are opened, and what they are; or why they cannot be."""
+    dataset = serving(role, wish.dataset, wish.data_root)
+    try:
+        info = study.images_of(role, dataset, wish.scale, wish.data_root).info
+    except UserError as error:
+        return error
+    return study.opening(dataset, info), info
+
+
+def in_order(wish: Wish) -> list[Planned]:
+    """The plan's lines with their jobs in its order, but those whose runs take long last."""
+    return sorted(jobs(wish), key=lambda planned: any(job.seconds > LONG for job in planned[1]))
+
+
+def jobs(wish: Wish) -> Iterator[Planned]:
     """The plan's lines with their jobs, or with why they cannot be made, in its order."""
-    most = wish.seeds or 10**6
-    infos: dict[str, DatasetInfo] = {}  # how images are opened -> what they are
-    root = wish.settings.data_root
+    images: dict[str, tuple[str, DatasetInfo] | UserError] = {}  # what a line needs -> what serves
     for line in lines(wish):
+        if line.data not in images:
+            images[line.data] = served(line.data, wish)
+        found = images[line.data]
         try:
-            dataset = serving(line.data, "auto", root)
-            if dataset not in infos:
-                infos[dataset] = remembered_source(dataset, root).info
-            config = experiments.resolve(infos[dataset], wish.scale, line.change)
-        except UserError as error:  # images that are missing or damaged stop no other line
-            yield line, [], str(error).partition(";")[0]
+            if isinstance(found, UserError):
+                raise found
+            dataset, info = found
+            configs = experiments.seeds_of([line], {line.data: info}, wish.scale, wish.seeds)
+        except UserError as error:  # images that are missing, damaged or too few stop no other line
+            yield line, [], error
             continue
-        seconds = cost(config, infos[dataset], wish.planned_device)
-        seeds = line.seeds(wish.scale, most)
-        yield (
-            line,
-            [Job(config.replace(seed=seed), dataset, wish.settings, seconds) for seed in seeds],
-            "",
-        )
-
-
-def missing_of(planned: list[Job]) -> list[Job]:
-    """The jobs of a line that are not on record, in the folder or among the published."""
-    return [job for job in planned if not is_on_record(job.config, job.settings.runs, published=True)]
+        seconds = cost(configs[0], info, wish.planned_device)
+        yield line, [Job(config, dataset, wish.settings, seconds) for config in configs], None
 
 
 def sweep(wish: Wish) -> int:
-    """Make the runs that are missing, or list them; return the exit status."""
-    wanted: dict[str, Job] = {}
-    for line, planned, why_not in jobs(wish):
-        if why_not:
-            print(f"{line.describe()}  left out: {why_not}")
-            continue
-        left = missing_of(planned)
-        if wish.list:
-            done = f"{len(planned) - len(left)} of {len(planned)} on record"
-            print(f"{line.describe()}  {done}, {planned[0].seconds:6.0f} s each")
-        wanted |= {job.key: job for job in left}
+    """Make the runs that are missing, or list them; return the exit status.
+
+    Raises:
+        DataMissing: the images of all the lines that were asked for are not there.
+    """
+    planned = in_order(wish)
+    wanted = {job.key: job for _, of_line, _ in planned for job in of_line}
+    left_out = [why_not for _, _, why_not in planned if why_not]
+    if not wanted:
+        raise left_out[0]
     queue = Queue(missing(list(wanted.values()), published=True), wish.minutes)
-    absent = f"{len(queue.waiting)} runs at {wish.scale} scale are missing"
-    print(f"{absent}: {clock(queue.seconds_left(1))} on one {wish.planned_device} worker")
+    absent = {*queue.waiting}
+    show_lines(planned, absent, wish)
+    on_record = [job.config for job in wanted.values() if job not in absent]
+    runs = wish.settings.runs
+    study.tell_precision((record.load(config, runs, published=True) for config in on_record), wish.precision)
+    total = f"{len(queue.waiting)} runs at {wish.scale} scale are missing"
+    print(f"{total}: {clock(queue.seconds_left(1))} on one {wish.planned_device} worker")
     if wish.list:
         return 0
     gpus = torch.cuda.device_count() if wish.settings.device == "cuda" else 0
     workers = wish.workers or gpus or cores()
     failed, late = told(carry_out(queue, workers, wish.scheduler), queue, workers)
-    if not wish.scheduler:
-        measure_pages(wish)
-    print(f"{queue.finished} runs made, {late} too long for the time, {failed} failed")
-    return 1 if failed else 0
+    measure_pages(wish, queue)
+    lines_left = f", {len(left_out)} lines of the plan left out" if left_out else ""
+    print(f"{queue.finished} runs made, {late} too long for the time, {failed} failed{lines_left}")
+    return 1 if failed or left_out else 0
+
+
+def show_lines(planned: list[Planned], absent: set[Job], wish: Wish) -> None:
+    """Print the lines that are left out and why; of a list all lines, with what is on record."""
+    for line, of_line, why_not in planned:
+        if why_not:
+            print(f"{line.describe()}  left out: {str(why_not).partition(';')[0]}")
+        elif wish.list:
+            done = f"{len({*of_line} - absent)} of {len(of_line)} on record"
+            print(f"{line.describe()}  {done}, {of_line[0].seconds:6.0f} s each")
 
 
 def told(news: Iterator[News], queue: Queue, workers: int) -> tuple[int, int]:
@@ -162,37 +186,32 @@ def told(news: Iterator[News], queue: Queue, workers: int) -> tuple[int, int]:
     return failed, late
 
 
-def measure_pages(wish: Wish) -> None:
-    """Measure what pages show beside the records, of seeds whose runs are all there with their tickets."""
-    for page, name in MEASURED.items():
-        if wish.finding and page not in wish.finding:
+def measure_pages(wish: Wish, queue: Queue) -> None:
+    """Measure what pages show beside the records, of seeds whose runs are all there with their tickets.
+
+    A measure bears the name of the page that shows it. None is begun when the queue's time is over.
+    """
+    for name in MEASURES:
+        if wish.finding and name not in wish.finding:
             continue
-        own = [line for line in experiments.of_page(page) if line.seeds(wish.scale)]
-        if not own:
+        if wish.scheduler:
+            print(f"{name} is not measured here; its page does it with -p train True")
             continue
-        settings = wish.settings
-        parameters = Parameters(
-            profile=wish.scale,
-            seeds=wish.seeds or 1000,
-            train=True,
-            device=settings.device,
-            precision=settings.precision,
-            runs=settings.runs,
-            data_root=settings.data_root,
-        )
         try:
-            found = study.to_train(own, wish.scale, parameters)
+            found = study.to_train(experiments.of_page(name), wish.scale, wish)
         except UserError:  # told above, where the line was left out
             continue
+        runs = wish.settings.runs
         for seed in sorted({config.seed for config in found.configs}):
             of_seed = [config for config in found.configs if config.seed == seed]
-            if all(has_tickets(config, settings.runs) for config in of_seed):
-                study.measure(found, [record.load(config, settings.runs) for config in of_seed], name)
+            if all(has_tickets(config, runs) for config in of_seed):
+                records = [record.load(config, runs) for config in of_seed]
+                study.measure(found, records, name, until=queue.began + 60 * queue.minutes)
 
 
 def has_tickets(config: RunConfig, runs: str) -> bool:
-    """Whether a run was made in this folder and its tickets are still there."""
-    folder = record.folders(runs)[0]
-    if not (folder / f"{config.key}.json").exists():
+    """Whether a run is on record and its tickets lie in the folder."""
+    if not is_on_record(config, runs):
         return False
+    folder = record.folders(runs)[0]
     return FinishedRun(record.load(config, runs), folder / config.key).has_tickets()

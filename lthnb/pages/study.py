@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shlex
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
-from lthnb.config import RunConfig, bare_name
+from lthnb.config import DataMissing, RunConfig, bare_name
 from lthnb.experiments import PAPERS_OWN, Experiment
 from lthnb.images.dataset import DataError, DatasetInfo, Source
 from lthnb.images.sources import serving
@@ -20,6 +23,7 @@ from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import followed
 from lthnb.runs import record, sweep
 from lthnb.runs.costs import cost
+from lthnb.runs.files import Damaged, FileMissing
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, Queue
 from lthnb.runs.record import MissingRun, Record
@@ -87,7 +91,11 @@ def own_line(name: str, page: Parameters) -> Experiment:
 
 
 def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
-    """The runs of lines of the plan, on the images that are at hand."""
+    """The runs of lines of the plan, on the images that are at hand.
+
+    Raises:
+        DataMissing: some images are not at hand, and no others may take their place.
+    """
     infos: dict[str, DatasetInfo] = {}
     datasets: dict[str, str] = {}
     sources: dict[str, Source] = {}
@@ -95,13 +103,34 @@ def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
     for role in {line.data: None for line in lines if line.seeds(profile)}:
         dataset = serving(role, page.dataset, page.data_root)
         if dataset not in opened:
-            opened[dataset] = remembered_source(dataset, page.data_root)
+            opened[dataset] = images_of(role, dataset, profile, page.data_root)
         info = opened[dataset].info
         infos[role] = info
-        datasets[info.name] = info.name if dataset == "auto" else dataset  # decided once, for all workers
+        datasets[info.name] = opening(dataset, info)
         sources[info.name] = opened[dataset]
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)
     return Study(configs, profile, infos, datasets, page, sources)
+
+
+def opening(dataset: str, info: DatasetInfo) -> str:
+    """How every worker opens a set: what ``auto`` means is decided once."""
+    return info.name if dataset == "auto" else dataset
+
+
+def images_of(role: str, dataset: str, profile: str, root: str) -> Source:
+    """Open a data set; rendered digits, and a note, where any images do and CIFAR-10 cannot be had.
+
+    Raises:
+        DataMissing: the set is not there, and was asked for, by its name or by paper scale or a page's plan.
+    """
+    try:
+        return remembered_source(dataset, root)
+    except DataMissing as error:
+        if role == "any" and dataset == "auto" and profile != "paper":
+            print(f"NOTE data set glyphs: rendered digits, since {error}")
+            return remembered_source("glyphs", root)
+        choose = "another set is chosen by -p dataset NAME on a page, by --dataset NAME in a sweep"
+        raise DataMissing(f"{error}; {choose}") from error
 
 
 def next_step(study: Study) -> str:
@@ -127,20 +156,17 @@ def obtain(study: Study) -> list[Record]:
         MissingRun: a run is not on record and ``train`` is False.
         DataError: a record was made on other images than those at hand.
     """
-    hashes = {info.name: info.sha256 for info in study.infos.values()}
     records: dict[str, Record] = {}
     absent: list[RunConfig] = []
     for config in study.configs:
         try:
             records[config.key] = record.load(config, study.settings.runs)
-        except MissingRun:
+        except (MissingRun, Damaged, FileMissing):  # the queue names those that are damaged
             if not study.page.train:
                 raise
             absent.append(config)
-    for finished in records.values():
-        name = finished.config.data.name
-        if finished.data["sha256"] != hashes[name]:
-            raise DataError(f"{finished.config.key}.json was made on another version of {name}; set it aside")
+    same_images(study, records.values())
+    tell_precision(records.values(), study.page.precision)
     print(f"{len(records)} of {len(study.configs)} runs are on record")
     if absent:
         train(study, absent)
@@ -148,11 +174,42 @@ def obtain(study: Study) -> list[Record]:
     return [records[config.key] for config in study.configs]
 
 
+def beside(study: Study, name: str) -> list[Record]:
+    """Other lines of the plan at the scale and on the images of a page, as far as they are on record.
+
+    Raises:
+        DataError: a record was made on other images than those at hand.
+    """
+    lines = [line for line in experiments.of_page(name) if line.data in study.infos]
+    configs = experiments.seeds_of(lines, study.infos, study.profile, study.page.seeds)
+    runs = study.settings.runs
+    records = [record.load(config, runs) for config in configs if record.is_on_record(config, runs)]
+    same_images(study, records)
+    return records
+
+
+def same_images(study: Study, records: Iterable[Record]) -> None:
+    """Raise ``DataError`` if a record was made on other images than those at hand."""
+    hashes = {info.name: info.sha256 for info in study.infos.values()}
+    for finished in records:
+        name = finished.config.data.name
+        if finished.data["sha256"] != hashes[name]:
+            raise DataError(f"{finished.config.key}.json was made on another version of {name}; set it aside")
+
+
+def tell_precision(records: Iterable[Record], wanted: str) -> None:
+    """Name the records that were made in another precision than the one that was asked for."""
+    if wanted == "auto":
+        return
+    precisions = {finished.config.key: finished.made["precision"] for finished in records}
+    others = [f"{key} ({made})" for key, made in precisions.items() if made != wanted]
+    if others:
+        told = f"NOTE {wanted} was asked for; on record in another precision: {', '.join(others)}"
+        print(f"{told}; only a run whose record is moved away is made again")
+
+
 def train(study: Study, configs: list[RunConfig]) -> None:
     """Make the runs of a page that are missing, one worker a core where that is worth it."""
-    for name, source in study.sources.items():
-        if source.note:
-            print(f"NOTE data set {name}: {source.note}")
     settings = study.settings
     device = settings.chosen_device
     infos = {info.name: info for info in study.infos.values()}
@@ -178,10 +235,15 @@ def train(study: Study, configs: list[RunConfig]) -> None:
         raise
 
 
-def measure(study: Study, records: list[Record], name: str) -> dict[str, dict[str, Any]]:
+def measure(
+    study: Study, records: list[Record], name: str, until: float = math.inf
+) -> dict[str, dict[str, Any]]:
     """Key -> what a measure tells of the runs with the augmentation that the paper takes for their size.
 
     What is missing is measured if the page says so; tickets that are not at hand are made again.
+
+    Args:
+        until: time on the monotonic clock after which nothing more is measured, and what is left out is told.
 
     Raises:
         MissingRun: a measure was never made and ``train`` is False.
@@ -196,6 +258,9 @@ def measure(study: Study, records: list[Record], name: str) -> dict[str, dict[st
         except MissingRun:
             if not study.page.train:
                 raise
+            if time.monotonic() > until:
+                print(f"{name} of {config.slug} left out: the time is over")
+                continue
             run = finished_run(study, finished, records)
             values[config.key] = measures.measure(run, name, study.settings.runs)
     return values

@@ -94,6 +94,11 @@ class TestBones:
         assert ... not in declared.values()
         assert declared.keys() <= parameters.PAGE_RULES.keys()
 
+    def test_only_runs_of_the_page_s_own_scale_and_images_are_shown(self, path):
+        code = "\n".join(source(cell) for cell in cells(path, "code"))
+
+        assert not re.search(r"load_all|lthnb\.runs", code)  # every record comes through its study
+
     def test_papermill_finds_every_parameter(self, path):
         import papermill
 

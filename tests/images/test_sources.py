@@ -39,9 +39,20 @@ def test_the_shifted_split_uses_fonts_of_its_own():
     assert not set(rendered.FONTS) & set(rendered.UNSEEN)
 
 
-def test_auto_says_why_it_took_glyphs():
-    assert "rendered digits, since CIFAR-10 is not" in sources.open_source("auto", "nowhere").note
-    assert sources.open_source("glyphs").note == ""
+def test_auto_is_cifar10_and_never_another_set(tmp_path):
+    told = (
+        rf"cifar10: cifar-10-batches-py is not under {re.escape(str(tmp_path))}; get it with.*; no download"
+    )
+    with pytest.raises(DataMissing, match=told):
+        sources.open_source("auto", str(tmp_path))
+
+
+def test_a_set_that_needs_a_package_says_which(tmp_path, monkeypatch):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    monkeypatch.setattr(sources, "find_spec", lambda package: None)
+
+    with pytest.raises(DataMissing, match="cifar10 needs torchvision: pip install torchvision"):
+        sources.open_source("cifar10", str(tmp_path))
 
 
 def test_a_missing_folder_says_where_it_was_looked_for(tmp_path):
@@ -114,7 +125,7 @@ def test_cifar10_is_read_where_it_lies_after_its_checksums_agree(tmp_path, monke
         return
     source = sources.open_source("auto", str(tmp_path))
 
-    assert (source.info.name, source.note, source.info.pool) == ("cifar10", "", 100)
+    assert (source.info.name, source.info.pool) == ("cifar10", 100)
     assert source.read("train", torch.tensor([0, 99]), 32)[:, 0, 0, 0].tolist() == [0, 4]
     assert source.info.classes == tuple("abcdefghij")
 
@@ -142,7 +153,7 @@ def test_fashion_mnist_is_read_from_its_archives_after_their_checksums_agree(tmp
     assert source.read("test", torch.arange(2), 16).shape == (2, 1, 16, 16)
 
 
-def test_a_download_that_fails_falls_back_to_glyphs_and_says_why(tmp_path, monkeypatch):
+def test_a_download_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         assert kwargs["timeout"] == 5
         raise OSError("no route")
@@ -150,7 +161,8 @@ def test_a_download_that_fails_falls_back_to_glyphs_and_says_why(tmp_path, monke
     monkeypatch.delenv("LTHNB_OFFLINE")
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
-    assert "it could not be downloaded (OSError)" in sources.open_source("auto", str(tmp_path / "data")).note
+    with pytest.raises(DataMissing, match=r"it could not be downloaded \(OSError\)"):
+        sources.open_source("auto", str(tmp_path / "data"))
     assert not (tmp_path / "data").exists()
 
 
@@ -174,7 +186,8 @@ def test_a_book_build_never_downloads(tmp_path, monkeypatch):
     monkeypatch.setenv("LTHNB_HOST", "book")
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
-    assert "no download is tried here" in sources.open_source("auto", str(tmp_path)).note
+    with pytest.raises(DataMissing, match="no download is tried here"):
+        sources.open_source("auto", str(tmp_path))
 
 
 def test_a_download_is_given_three_minutes_and_leaves_nothing_when_it_fails(tmp_path, monkeypatch):
@@ -186,7 +199,8 @@ def test_a_download_is_given_three_minutes_and_leaves_nothing_when_it_fails(tmp_
     monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **options: io.BytesIO())
     monkeypatch.setattr(subprocess, "run", slow)
 
-    assert "it could not be downloaded (TimeoutExpired)" in sources.open_source("auto", str(tmp_path)).note
+    with pytest.raises(DataMissing, match=r"it could not be downloaded \(TimeoutExpired\)"):
+        sources.open_source("auto", str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 

@@ -1,34 +1,64 @@
 """The sweep of a terminal: which runs it is about, in which order, and what it says."""
 
+import dataclasses
 import json
+import time
 
 import pytest
 from helpers import small
 from helpers.small import TINY
 
 from lthnb import __main__
-from lthnb.config import ParameterError, UserError
-from lthnb.pages import plan
+from lthnb.config import DataMissing, ParameterError, UserError
+from lthnb.pages import plan, study
 from lthnb.pages.plan import Wish, jobs
 from lthnb.runs import sweep
-from lthnb.runs.queue import Job
+from lthnb.runs.queue import Job, Queue
 
 
 def wish(*finding, **options):
     return Wish(
-        finding=list(finding), **{"data_root": "nowhere", "device": "cpu", "precision": "fp32"} | options
+        finding=list(finding), **{"dataset": "glyphs", "device": "cpu", "precision": "fp32"} | options
     )
 
 
-def test_the_plan_begins_with_the_paper_s_central_rows():
-    lines = [line for line, _, _ in jobs(wish(profile="paper"))]
+def listed(folder, *words):
+    """Run a sweep that only lists, where no images lie but those that need no files."""
+    return __main__.main(["sweep", *words, "--list", "--runs", str(folder), "--data-root", str(folder)])
 
-    assert [(line.change["fraction"], line.change["augment"], line.paper) for line in lines[:2]] == [
-        (500, "rand+cutout", 6), (1000, "auto+cutout", 6),
-    ]  # fmt: skip
-    assert lines[2].change == {"fraction": 1, "rounds": 0}
-    assert len([line for line in lines if "small" in line.change]) == 12
-    assert {line.change.get("control") for line in lines} == {None, "random", "shuffled", "reinit"}
+
+def test_a_gpu_begins_with_the_paper_s_central_rows_and_their_controls():
+    on_gpu = Wish(profile="paper", device="cuda", dataset="glyphs", list=True)
+    planned = [(line, made[0].seconds) for line, made, _ in plan.in_order(on_gpu)]
+    lines = [line for line, _ in planned]
+    central = [
+        (line.change["fraction"], line.change["augment"], line.change.get("control"), line.paper)
+        for line in lines[:8]
+    ]
+
+    arms = (None, "random", "shuffled", "reinit")
+    assert central[:4] == [(500, "rand+cutout", control, 6) for control in arms]
+    assert central[4:] == [(1000, "auto+cutout", control, 6) for control in arms]
+    assert all("small" in line.change for line in lines[8:20])
+    long = [seconds > 600 for _, seconds in planned]
+    assert any(long) and long == sorted(long)
+
+
+def test_the_other_scales_follow_the_same_order():
+    def order(profile):
+        return [line for line, _, _ in jobs(wish("capacity_connectivity", profile=profile))]
+
+    paper = order("paper")
+    for profile in ("smoke", "demo"):
+        assert order(profile) == [line for line in paper if line in order(profile)]
+
+
+def test_paper_scale_on_a_gpu_demands_the_captured_step():
+    on_gpu = {"device": "cuda", "scheduler": "tcp://elsewhere:1"}
+
+    assert wish(profile="paper", **on_gpu).settings.captured
+    assert not wish(profile="demo", **on_gpu).settings.captured
+    assert not wish(profile="paper").settings.captured
 
 
 def test_small_dense_networks_and_controls_stand_beside_their_tickets():
@@ -50,12 +80,97 @@ def test_an_unknown_finding_is_an_error_with_the_nearest_name():
 
 def test_a_line_whose_images_are_nowhere_is_left_out_with_the_reason(tmp_path):
     reasons = {}
-    for line, made, why_not in jobs(wish("generalization", profile="paper", data_root=str(tmp_path))):
+    anywhere = wish("generalization", profile="paper", dataset="auto", data_root=str(tmp_path))
+    for line, made, why_not in jobs(anywhere):
         assert bool(made) != bool(why_not)
-        reasons[line.data] = why_not
+        reasons[line.data] = str(why_not)
 
     assert "cifar-100-python is not under" in reasons["cifar100"]
     assert "eurosat" in reasons["eurosat"]
+
+
+def test_a_sweep_without_images_is_refused_and_never_made_on_others(tmp_path, capsys):
+    assert listed(tmp_path, "low_data", "--profile", "smoke") == 1
+    told = capsys.readouterr().err
+
+    assert told.startswith(
+        f"DataMissing: cifar10: cifar-10-batches-py is not under {tmp_path}; get it with: "
+    )
+    assert "--dataset NAME" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_takes_a_set_by_its_name_or_folder_like_a_page(tmp_path, image_folder, capsys):
+    assert listed(tmp_path, "low_data", "--profile", "smoke", "--dataset", "glyphs") == 0
+    assert "3 runs at smoke scale are missing" in capsys.readouterr().out
+    pets = image_folder({"cat": 30, "dog": 30})
+    with pytest.warns(UserWarning, match="500 images asked for, 60 are left"):
+        assert listed(tmp_path, "full_width", "--profile", "demo", "--dataset", f"folder:{pets}") == 0
+    assert "12 runs at demo scale" in capsys.readouterr().out
+    assert listed(tmp_path, "--dataset", "glyps") == 1
+    assert "--dataset must be one of auto, glyphs, " in capsys.readouterr().err
+    assert listed(tmp_path, "--dataset", "folder:nowhere") == 1
+    assert "nowhere was found neither under the data root" in capsys.readouterr().err
+
+
+def test_images_are_looked_for_once_however_many_lines_need_them(tmp_path, monkeypatch):
+    looked = []
+
+    def missing(dataset, root):
+        looked.append(dataset)
+        raise DataMissing(f"no {dataset}")
+
+    monkeypatch.setattr(study, "remembered_source", missing)
+    made = list(jobs(wish(profile="paper", dataset="auto", data_root=str(tmp_path))))
+
+    assert len(made) > 30
+    assert sorted(looked) == ["auto", "auto", "cifar100", "eurosat"]
+
+
+def test_lines_that_are_left_out_are_counted_and_no_success(tmp_path, monkeypatch, capsys):
+    job = Job(TINY, "glyphs", small.on_cpu(tmp_path), 1.0)
+    lines = [(plan.PLAN[0], [job], None), (plan.PLAN[1], [], DataMissing("no images; get them"))]
+    monkeypatch.setattr(plan, "jobs", lambda _: lines)
+    monkeypatch.setattr(plan, "carry_out", lambda queue, *_: iter(()))
+    monkeypatch.setattr(plan, "measure_pages", lambda *_: None)
+
+    assert __main__.main(["sweep", "--runs", str(tmp_path)]) == 1
+    assert "1 lines of the plan left out" in capsys.readouterr().out
+
+
+def test_runs_on_record_in_another_precision_are_told(tmp_path, glyphs, capsys, monkeypatch):
+    small.make(TINY, glyphs, tmp_path)
+    job = Job(TINY, "glyphs", small.on_cpu(tmp_path), 1.0)
+    monkeypatch.setattr(plan, "jobs", lambda _: [(plan.PLAN[0], [job], None)])
+
+    assert listed(tmp_path, "imp", "--precision", "bf16") == 0
+    assert f"on record in another precision: {TINY.key} (fp32)" in capsys.readouterr().out
+    assert listed(tmp_path, "imp", "--precision", "fp32") == 0
+    assert "NOTE" not in capsys.readouterr().out
+
+
+def test_no_measure_is_begun_after_the_time(tmp_path, glyphs, capsys, monkeypatch):
+    sized = TINY.replace(images=500, augment="rand+cutout")
+    small.make(sized, glyphs, tmp_path)
+    found = study.Study(
+        (sized,), "smoke", {"any": glyphs.info}, {"glyphs": "glyphs"}, wish(), {"glyphs": glyphs}
+    )
+    monkeypatch.setattr(study, "to_train", lambda *_: dataclasses.replace(found, page=_[2]))
+    late = wish("layers", profile="smoke", runs=str(tmp_path), minutes=1.0)
+    before = len(list(tmp_path.glob("*.layers.json")))
+
+    plan.measure_pages(late, Queue([], 1.0, began=time.monotonic() - 61))
+    assert len(list(tmp_path.glob("*.layers.json"))) == before
+    assert f"layers of {sized.slug} left out: the time is over" in capsys.readouterr().out
+    plan.measure_pages(late, Queue([], 1.0))
+    assert len(list(tmp_path.glob("*.layers.json"))) == before + 1
+    plan.measure_pages(late, Queue([], 1.0, began=time.monotonic() - 61))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_finding_that_has_no_runs_at_a_scale_is_refused(tmp_path, capsys):
+    assert listed(tmp_path, "full_width", "--profile", "smoke", "--dataset", "glyphs") == 1
+    assert "the plan has no runs of full_width at smoke scale" in capsys.readouterr().err
 
 
 def test_at_most_so_many_seeds_are_made_of_each_line():
@@ -70,9 +185,9 @@ def test_a_control_whose_ticket_failed_is_told_as_such_and_not_called_too_long(t
         raise UserError("diverged")
         yield
 
-    monkeypatch.setattr(plan, "jobs", lambda _: [(plan.PLAN[0], wanted, "")])
+    monkeypatch.setattr(plan, "jobs", lambda _: [(plan.PLAN[0], wanted, None)])
     monkeypatch.setattr(plan, "carry_out", lambda queue, *_: sweep.one_by_one(queue, spoilt))
-    monkeypatch.setattr(plan, "measure_pages", lambda _: None)
+    monkeypatch.setattr(plan, "measure_pages", lambda *_: None)
 
     assert __main__.main(["sweep", "imp", "--runs", str(tmp_path)]) == 1
     said = capsys.readouterr().out
@@ -81,11 +196,8 @@ def test_a_control_whose_ticket_failed_is_told_as_such_and_not_called_too_long(t
     assert "0 runs made, 0 too long for the time, 2 failed" in said
 
 
-def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("LTHNB_DATA", str(tmp_path / "none"))
-    words = ["sweep", "low_data", "--profile", "smoke", "--list", "--runs", str(tmp_path)]
-
-    assert __main__.main(words) == 0
+def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
+    assert listed(tmp_path, "low_data", "--profile", "smoke", "--dataset", "glyphs") == 0
     said = capsys.readouterr().out
     assert "0 of 1 on record" in said and "3 runs at smoke scale are missing" in said
     assert not list(tmp_path.iterdir())
@@ -95,9 +207,11 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys, monkeypatch)
     ("words", "told"),
     [
         (["--workers", "-1"], "--workers must be a whole number from 0"),
-        (["--seeds", "-2"], "--seeds must be a whole number from 0"),
+        (["--seeds", "-2"], "--seeds must be a whole number from 1"),
+        (["--minutes", "-3"], "--minutes must be above 0, got -3"),
+        (["--precision", "fp16"], "--precision must be one of auto, bf16, fp32, got 'fp16'"),
         (["--minutes", "nan"], "--minutes must be above 0, got nan"),
-        (["--profile", "tiny"], "profile must be one of auto, smoke, demo, paper, got 'tiny'"),
+        (["--profile", "tiny"], "--profile must be one of auto, smoke, demo, paper, got 'tiny'"),
     ],
 )
 def test_impossible_options_are_one_sentence(words, told, tmp_path, capsys):

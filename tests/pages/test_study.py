@@ -9,10 +9,11 @@ from helpers import small
 from helpers.made_up import record as made_up
 
 from lthnb import experiments
-from lthnb.config import ParameterError, RunConfig
+from lthnb.config import DataMissing, ParameterError, RunConfig
 from lthnb.images.dataset import DataError
 from lthnb.pages import study
 from lthnb.runs import choice, record, sweep
+from lthnb.runs.files import Damaged
 from lthnb.runs.record import MissingRun
 from lthnb.training import imp
 from lthnb.training.imp import epochs
@@ -62,11 +63,68 @@ def test_a_reading_page_takes_the_set_that_is_on_record(page):
     assert study.obtain(found) == trained
 
 
+def test_imp_alone_takes_glyphs_for_images_that_are_missing_and_says_so(page, tmp_path, capsys):
+    page = changed(page, dataset="auto", data_root=str(tmp_path / "none"))
+    found = study.find("imp", page)
+    told = "NOTE data set glyphs: rendered digits, since cifar10: cifar-10-batches-py is not under"
+
+    assert found.datasets == {"glyphs": "glyphs"}
+    assert told in capsys.readouterr().out
+    asked = rf"cifar10: .* is not under {tmp_path / 'none'}; get it with.*-p dataset NAME"
+    with pytest.raises(DataMissing, match=asked):
+        study.find("imp", changed(page, profile="paper"))
+    with pytest.raises(DataMissing, match=asked):
+        study.find("low_data", changed(page, fraction=None))
+    with pytest.raises(DataMissing, match="cifar100: .* is not under"):
+        study.find("imp", changed(page, dataset="cifar100"))
+
+
+def test_a_page_shows_other_lines_of_the_plan_at_its_own_scale_and_on_its_own_images_only(
+    page, tmp_path, glyphs
+):
+    page = changed(page, fraction=None)
+    found = study.find("low_data", page)
+    demo = dataclasses.replace(found, profile="demo")
+    (line,) = experiments.of_page("full_width")
+    wide = experiments.resolve(glyphs.info, "demo", line.change)
+    other = wide.replace(name="folder:cifar10_exact@01234567")
+    for config in (wide, other):
+        made = dataclasses.replace(made_up([0.1] * 6, sha256=glyphs.info.sha256), config=config)
+        made.data["name"] = config.data.name
+        record.save(made, page.runs)
+
+    assert study.beside(found, "full_width") == []
+    assert [made.config for made in study.beside(demo, "full_width")] == [wide]
+
+
+def test_a_precision_that_records_do_not_have_is_told(page, capsys):
+    (made,) = obtained(page)
+    obtained(page)
+    assert "NOTE" not in capsys.readouterr().out
+    obtained(changed(page, precision="bf16"))
+
+    told = f"NOTE bf16 was asked for; on record in another precision: {made.config.key} (fp32)"
+    assert told in capsys.readouterr().out
+
+
+def test_a_page_that_trains_makes_a_damaged_record_again_and_names_it(page, capsys):
+    (made,) = obtained(page)
+    path = record.locate(made.config, page.runs)
+    path.write_bytes(path.read_bytes().replace(b'"seed":0', b'"seed":1'))
+
+    with pytest.raises(Damaged):
+        obtained(changed(page, train=False))
+    (again,) = obtained(page)
+
+    assert f"NOTE {path.name} is damaged" in capsys.readouterr().out
+    assert again.rounds[2]["curve"] == made.rounds[2]["curve"]
+
+
 def test_profiles_are_those_of_the_design(glyphs, page):
     page = changed(page, fraction=0.01, seeds=2)
     smoke, demo, paper = (planned(glyphs.info, page, name) for name in ("smoke", "demo", "paper"))
 
-    assert paper == tuple(RunConfig.of(name="glyphs", evaluate_last=20, seed=seed) for seed in range(2))
+    assert paper == tuple(RunConfig.of(name="glyphs", evaluate_last=5, seed=seed) for seed in range(2))
     assert demo[0] == RunConfig.of(
         name="glyphs",
         side=16,

@@ -17,6 +17,7 @@ from lthnb.config import ROOT
 from lthnb.runs import record
 
 WORDS = ["sweep", "low_data", "--profile", "smoke", "--device", "cpu", "--precision", "fp32"]
+WORDS += ["--dataset", "glyphs"]
 
 
 def command(runs, workers):
