@@ -79,10 +79,10 @@ def cutout(images: Tensor, draws: Draws, kind: str = "corrected") -> Tensor:
     """
     side = images.shape[-1]
     half = side // 2
-    top, left = draws.integers(side - half + (kind == "corrected"), rows=2)
+    top, left = draws.integers(side - half + (kind == "corrected"), rows=2).to(images.device)
     if kind == "as_released":
         left = top
-    position = torch.arange(side)
+    position = torch.arange(side, device=images.device)
 
     def covered(edge: Tensor) -> Tensor:
         offset = position - edge[:, None]
@@ -90,7 +90,7 @@ def cutout(images: Tensor, draws: Draws, kind: str = "corrected") -> Tensor:
 
     hole = covered(top)[:, None, :, None] & covered(left)[:, None, None, :]
     mean = images.float().mean((2, 3), keepdim=True).round().byte()
-    return torch.where(hole.to(images.device), mean, images)
+    return torch.where(hole, mean, images)
 
 
 def by_operation(images: Tensor, codes: Tensor, values: Tensor, operations: list[Operation]) -> Tensor:

@@ -112,7 +112,9 @@ def passes(
     saved: Saved | None = None,
     masks_of: Callable[[int], Masks] | None = None,
 ) -> Iterator[Pass]:
-    """Train densely, then prune, rewind and train again, ``config.prune.rounds`` times; yield every epoch.
+    """Train densely, then prune, rewind and train again, ``config.prune.rounds`` times.
+
+    Yields the pass that is trained whenever ``loop.train`` yields: on a CPU after every epoch.
 
     The rewind weights, BatchNorm included, are those of round 0 after exactly ``rewind_epoch`` epochs; later
     rounds train the remaining epochs from there with momentum zero. Controls take the masks of a round from
@@ -166,7 +168,7 @@ def _trained(config: RunConfig, current: Pass) -> Iterator[Pass]:
     if current.complete:
         yield current
         return
-    span = {"start": current.epoch, "stop": current.stop}
+    span = {"start": current.epoch, "stop": current.stop, "pause": keep_at}
     try:
         for done in loop.train(current.step, config.train, current.history, seed=config.seed, **span):
             current.epoch = done

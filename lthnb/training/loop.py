@@ -15,6 +15,7 @@ from lthnb.images.splits import Data, Split
 from lthnb.training.augment import augment
 from lthnb.training.step import Diverged, State, Step, graphed
 
+SETTLED = {"cpu": 1, "cuda": 10}  # epochs after which the device is waited for
 AT_ONCE = {"cpu": 4000, "cuda": 50_000}  # images of up to 32 pixels augmented in one call; fewer larger ones
 
 
@@ -53,14 +54,18 @@ def train(
     seed: int,
     start: int = 0,
     stop: int | None = None,
+    pause: int = 0,
 ) -> Iterator[int]:
     """Train the model of a step in place, which ``step.begin`` has made ready; yield the epochs done.
+
+    A CPU yields after every epoch; a GPU, which is not waited for in between, after every tenth.
 
     Args:
         history: what is known of the epochs before ``start``; this training adds to it.
         seed: of augmentation and order, which are those of an epoch's number whoever trains.
         start: epochs already done; learning rate, order and augmentation go on from there.
         stop: epochs done at the end; ``config.epochs`` if not given.
+        pause: so many epochs done are yielded in any case.
 
     Raises:
         Diverged: loss, gradient or weights are not finite.
@@ -69,16 +74,22 @@ def train(
     ahead: dict[int, Tensor] = {}  # augmented images of the next epochs
     for epoch in range(start, stop):
         began = time.perf_counter()
+        done = epoch + 1
+        evaluated = done > stop - config.evaluate_last
         ahead = ahead or _augmented(step.data, config, seed, range(epoch, stop))
-        history.losses.append(_epoch(step, ahead.pop(epoch), config, seed, epoch))
+        _epoch(step, ahead.pop(epoch), config, seed, epoch)
+        settled = evaluated or done == pause or done % SETTLED[step.device.type] == 0
+        if settled:
+            history.losses += _losses(step, epoch)
         trained = time.perf_counter()
-        if epoch == stop - 1:
-            history.correct[epoch + 1] = evaluate(step.model, step.data)
-        elif epoch >= stop - config.evaluate_last:
-            history.correct[epoch + 1] = _glance(step)
+        if done == stop:
+            history.correct[done] = evaluate(step.model, step.data)
+        elif evaluated:
+            history.correct[done] = _glance(step)
         history.seconds["train"] += trained - began
         history.seconds["evaluate"] += time.perf_counter() - trained
-        yield epoch + 1
+        if settled:
+            yield done
 
 
 def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
@@ -92,19 +103,26 @@ def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dic
     return dict(zip(epochs, augmented, strict=True))
 
 
-def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: int) -> float:
-    """Train on every image once; return the mean loss. A GPU is waited for at the end only."""
-    step.epoch(cosine(config, epoch))
+def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: int) -> None:
+    """Train on every image once; a GPU is not waited for."""
+    step.begin_epoch(cosine(config, epoch))
     step.model.train()
     labels = step.data.train.labels
-    number = 0
-    try:
-        for batch in order(len(images), config.batch_size, stream(seed, "order", epoch), labels.device):
+    batches = order(len(images), config.batch_size, stream(seed, "order", epoch), labels.device)
+    for number, batch in enumerate(batches):
+        try:
             step(images[batch], labels[batch])
-            number += 1
-        return step.finished(len(images))
+        except Diverged as error:
+            raise Diverged(f"epoch {epoch}, step {number}: {error}") from error
+    step.end_epoch()
+
+
+def _losses(step: Step, epoch: int) -> list[float]:
+    """Mean losses of the epochs up to this one that nobody has looked at yet."""
+    try:
+        return step.losses(len(step.data.train))
     except Diverged as error:
-        raise Diverged(f"epoch {epoch}, step {number}: {error}") from error
+        raise Diverged(f"up to epoch {epoch}: {error}") from error
 
 
 def copy(model: nn.Module) -> State:

@@ -16,7 +16,7 @@ from lthnb.training.objectives import OBJECTIVES
 
 State = dict[str, Tensor]
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-ADVICE = "the state of the epoch before is kept; the learning rate may be too high"
+ADVICE = "the last checkpoint is whole; the learning rate may be too high"
 
 
 class Diverged(UserError, ArithmeticError):
@@ -97,6 +97,7 @@ class Step:
             self.sgd.state[value]["momentum_buffer"] = torch.zeros_like(value)
         self.total = torch.zeros((), device=self.device)  # loss of an epoch, summed over images
         self.sound = torch.ones((), dtype=torch.bool, device=self.device)
+        self.totals: list[Tensor] = []  # of the epochs that nobody has looked at yet
         self.replays: dict[int, Replay] = {}  # by batch size
 
     @property
@@ -130,7 +131,7 @@ class Step:
             else:
                 buffer.zero_()
 
-    def epoch(self, lr: float) -> None:
+    def begin_epoch(self, lr: float) -> None:
         """Prepare for the steps of an epoch."""
         for group in self.sgd.param_groups:
             if isinstance(group["lr"], Tensor):
@@ -138,14 +139,17 @@ class Step:
             else:
                 group["lr"] = lr
         self.total.zero_()
-        self.sound.fill_(True)
+
+    def end_epoch(self) -> None:
+        """Keep the loss of an epoch; a GPU is not waited for."""
+        self.totals.append(self.total.clone())
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         """Train on (N, C, H, W) uint8 images with (N,) labels; a GPU is not waited for.
 
         Raises:
-            Diverged: on a CPU, before the update, when loss or gradient is not finite; elsewhere ``sound``
-                tells after the epoch.
+            Diverged: on a CPU, before the update, when loss or gradient is not finite; elsewhere ``losses``
+                tells.
         """
         size = len(labels)
         if self.capture and size not in self.replays:
@@ -169,8 +173,7 @@ class Step:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            reason, _, _ = str(error).partition("\n")
-            print(f"NOTE the step is not captured, which is slower: {reason}")
+            print(f"NOTE the step is not captured, which is slower: {reasons(error)}")
             self.capture = None
         for value, old in zip(touched, before, strict=True):
             value.copy_(old)
@@ -188,9 +191,25 @@ class Step:
         zero_(self.weights, self.pruned)  # momentum and decay would revive them
         self.total.add_(loss.detach() * len(labels))
 
-    def finished(self, images: int) -> float:
-        """Mean loss of an epoch of so many images; raise ``Diverged`` unless all that it left is finite."""
+    def losses(self, images: int) -> list[float]:
+        """Mean losses of the epochs, of so many images each, since this was asked last; waits for a GPU.
+
+        Raises:
+            Diverged: a loss, gradient or weight of theirs is not finite.
+        """
         floats = [value for value in self.model.state_dict().values() if value.is_floating_point()]
         if not (self.sound & nn.utils.get_total_norm(floats).isfinite()):
             raise Diverged(f"a loss, gradient or weight is not finite, {ADVICE}")
-        return self.total.item() / images
+        totals = torch.stack(self.totals).tolist()
+        self.totals.clear()
+        return [total / images for total in totals]
+
+
+def reasons(error: BaseException | None) -> str:
+    """An error and what led to it, the first line of each."""
+    chain: list[str] = []
+    while error:
+        line, _, _ = str(error).partition("\n")
+        chain.append(line)
+        error = error.__cause__ or error.__context__
+    return ", after: ".join(chain)

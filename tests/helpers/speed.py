@@ -97,6 +97,7 @@ def _epochs(step: Step, config: TrainConfig) -> None:
     """Eight epochs as ``train`` makes them, without their evaluation."""
     for epoch, images in inner._augmented(step.data, config, 0, range(8)).items():
         inner._epoch(step, images, config, 0, epoch)
+        step.losses(len(images))
 
 
 def _paper_step() -> Iterator[Row]:
@@ -112,7 +113,7 @@ def _paper_step() -> Iterator[Row]:
         model = build(imp.architecture_of(RunConfig(), data), 0).to("cuda")
         step = Step(model, data, config, "bf16", capture)
         step.begin(masks.ones(model))
-        step.epoch(0.1)
+        step.begin_epoch(0.1)
         steps = _rate(lambda step=step: step(images, labels), 200)
         yield _row(f"paper step, {name}, ms", 1000 / steps)
     yield _row("captured steps/s, beside the arithmetic floor", steps, flops / (100 * 3.329e9))

@@ -93,11 +93,11 @@ def test_each_round_starts_from_the_rewind_weights_with_momentum_zero(loaded, mo
     train = loop.train
     sgd_step = torch.optim.SGD.step
 
-    def spy(taken, settings, history, *, seed, start=0, stop=None):
+    def spy(taken, settings, history, *, start=0, **rest):
         kept = {name: ~pruned for name, pruned in taken.pruned.items()}
         begun.append((loop.copy(taken.model), kept, start))
         rates.append([])
-        yield from train(taken, settings, history, seed=seed, start=start, stop=stop)
+        yield from train(taken, settings, history, start=start, **rest)
 
     def look(self, *args):
         if not rates[-1]:
