@@ -1,7 +1,5 @@
 """Which round of a run is the ticket: by the paper's own round, by val, or by the best test result."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -25,10 +23,8 @@ def paper_round(images: int, density: list[float]) -> int:
 
 def chosen_on_val(rows: list[dict[str, Any]]) -> int | None:
     """Round >= 1 with most right answers on val, of equals the denser; None without val or prunings."""
-    candidates = [row for row in rows if row["round"] and row["total"]["val"]]
-    if not candidates:
-        return None
-    return max(candidates, key=lambda row: row["correct"]["val"])["round"]
+    val = choices(rows)["val"]
+    return val and val["round"]
 
 
 def best_on_test(rows: list[dict[str, Any]]) -> int:
@@ -38,14 +34,14 @@ def best_on_test(rows: list[dict[str, Any]]) -> int:
 
 def choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Which round each rule takes; for val its size and the standard error of an accuracy measured on it."""
-    index = chosen_on_val(rows)
-    if index is None:
+    candidates = [row for row in rows if row["round"] and row["total"]["val"]]
+    if not candidates:
         return {"val": None, "test": best_on_test(rows)}
-    row = next(row for row in rows if row["round"] == index)
-    total = row["total"]["val"]
-    accuracy = row["correct"]["val"] / total
-    error = math.sqrt(accuracy * (1 - accuracy) / total)
-    val = {"round": index, "images": total, "standard_error": round(error, 4)}
+    best = max(candidates, key=lambda row: row["correct"]["val"])
+    images = best["total"]["val"]
+    accuracy = best["correct"]["val"] / images
+    error = math.sqrt(accuracy * (1 - accuracy) / images)
+    val = {"round": best["round"], "images": images, "standard_error": round(error, 4)}
     return {"val": val, "test": best_on_test(rows)}
 
 

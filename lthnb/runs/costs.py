@@ -1,7 +1,5 @@
 """How long runs take on a machine like those known, counted from multiply-adds."""
 
-from __future__ import annotations
-
 import math
 
 from lthnb.config import RunConfig
@@ -13,16 +11,16 @@ USUAL_CLASSES = tuple("0123456789")
 USUAL_TEST = 10_000  # images of a test set of usual size
 
 
-def evaluations(config: RunConfig, device: str) -> float:
-    """Evaluations of a run, those of test alone before the last epoch by their part of a full one."""
-    look = 0.08 if device == "cuda" else 0.6
-    return len(epoch_spans(config)) * (1 + look * (config.train.evaluate_last - 1))
+def evaluated_images(config: RunConfig, info: DatasetInfo, device: str) -> float:
+    """About how many images a run evaluates: train, val and a test set of usual size after each training.
 
-
-def evaluated_images(info: DatasetInfo, config: RunConfig) -> int:
-    """About how many images are evaluated after a training: train, val and a test set of usual size."""
+    Evaluations of test alone before its last epoch are counted by their part of a full one.
+    """
     val = min(info.pool // 10, config.data.val_limit)
-    return config.data.images + val + (config.data.test_limit or USUAL_TEST)
+    images = config.data.images + val + (config.data.test_limit or USUAL_TEST)
+    part = 0.08 if device == "cuda" else 0.6
+    evaluations = len(epoch_spans(config)) * (1 + part * (config.train.evaluate_last - 1))
+    return images * evaluations
 
 
 def cost(config: RunConfig, info: DatasetInfo, device: str = "cpu") -> float:
@@ -37,7 +35,7 @@ def cost(config: RunConfig, info: DatasetInfo, device: str = "cpu") -> float:
     tail = config.data.long_tail
     if tail:
         trained *= (tail - 1) / math.log(tail)  # about what a geometric series of classes keeps
-    evaluated = evaluated_images(info, config) * evaluations(config, device)
+    evaluated = evaluated_images(config, info, device)
     steps = trained / config.train.batch_size
     if device == "cuda":
         return 2 + 0.0006 * steps + 3 * trained * forward / 350e12 + evaluated * forward / 30e12

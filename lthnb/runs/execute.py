@@ -16,7 +16,7 @@ from lthnb.images.splits import Data, load
 from lthnb.runs import machine, record
 from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.choice import choices
-from lthnb.runs.files import Damaged, FileMissing, clean, lock, set_aside, told, write
+from lthnb.runs.files import Damaged, clean, lock, set_aside, told, write
 from lthnb.runs.kept import lost, tidy, wanted
 from lthnb.runs.machine import NotCaptured, Settings, device_errors
 from lthnb.runs.record import Record
@@ -239,6 +239,6 @@ def whole(path: Path) -> Record | None:
     if os.path.lexists(path):
         try:
             return record.read(path)
-        except (Damaged, FileMissing) as error:
+        except Damaged as error:
             set_aside(path, error)
     return None

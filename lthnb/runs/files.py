@@ -128,12 +128,12 @@ def read(path: Path) -> bytes:
     """Return a sealed file's bytes.
 
     Raises:
-        Damaged: they are not those that were sealed, or a folder has the file's name.
+        Damaged: they are not those that were sealed, or the name is that of a folder or of a broken link.
         FileMissing, NotReadable: there is no such file, or the system refuses it.
     """
     try:
-        if path.is_dir():
-            raise Damaged(f"{path.name} is damaged: it is a folder")
+        if path.is_dir() or (path.is_symlink() and not path.exists()):
+            raise Damaged(f"{path.name} is damaged: it is a folder, or a link that leads nowhere")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise FileMissing(f"there is no file {path}") from error

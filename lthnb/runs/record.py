@@ -140,7 +140,7 @@ def is_on_record(config: RunConfig, runs: str = "", published: bool = False) -> 
         load(config, runs, published)
     except MissingRun:
         return False
-    except (Damaged, files.FileMissing) as error:
+    except Damaged as error:
         print(f"NOTE {error}: it counts as missing")
         return False
     return True

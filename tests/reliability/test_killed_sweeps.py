@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import shutil
 import signal
 import subprocess
@@ -111,6 +112,30 @@ def test_a_parent_that_is_killed_leaves_no_worker_and_the_same_command_finishes_
     assert f"{left} runs made, 0 too long for the time, 0 failed" in said
     assert bits(runs) == straight
     assert "0 runs at smoke scale are missing" in swept_here(runs, "--list")
+
+
+def test_two_sweeps_that_begin_together_in_one_folder_both_end_with_every_run(tmp_path, straight):
+    """Nobody fails on what the other holds, and nothing is made twice."""
+    runs = tmp_path / "runs"
+    both = [
+        subprocess.Popen(
+            command(runs, 1),
+            cwd=ROOT,
+            env=environment(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[0] for process in both]
+
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("3 runs made, 0 too long for the time, 0 failed" in words for words in said)
+    assert any(
+        re.search(r"NOTE .* is run by process \d+; .*tried again until it is free", words) for words in said
+    )
+    assert bits(runs) == straight
 
 
 def test_a_sweep_is_killed_moved_and_goes_on_with_the_same_bits(tmp_path, straight):

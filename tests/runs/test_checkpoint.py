@@ -12,7 +12,7 @@ from helpers import faults, small
 from helpers.small import SMALL, TINY, make
 
 from lthnb import __main__
-from lthnb.runs import files, machine, record
+from lthnb.runs import files, machine, packed, record
 from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.execute import execute
 from lthnb.runs.files import Damaged, NotWritable
@@ -125,6 +125,54 @@ def test_two_checkpoints_stay_and_a_damaged_one_is_set_aside(glyphs, stopped, ex
     assert faults.digest(SMALL, stopped.parent) == expected
     assert not older.exists()
     assert not list(stopped.glob("*.damaged*"))
+
+
+def test_files_and_folders_with_the_names_of_checkpoints_hinder_nobody(glyphs, stopped, expected, capsys):
+    for name in ("checkpoint-abc.safetensors", "checkpoint-.safetensors", "checkpoint--1.safetensors"):
+        (stopped / name).write_bytes(b"mine")
+    (stopped / "checkpoint-000099.safetensors" / "inner").mkdir(parents=True)
+    (stopped / "checkpoint-5000000.safetensors").symlink_to("nowhere")
+    make(SMALL, glyphs, stopped.parent, every=0)
+
+    said = capsys.readouterr().out
+    assert (
+        "NOTE checkpoint-000099.safetensors is set aside as checkpoint-000099.safetensors.damaged: " in said
+    )
+    assert "going on in round 1 after epoch 3" in said
+    assert faults.digest(SMALL, stopped.parent) == expected
+    assert (stopped / "checkpoint-abc.safetensors").read_bytes() == b"mine"
+    assert (stopped / "checkpoint-000099.safetensors.damaged" / "inner").is_dir()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about["progress"].pop("losses"),
+        lambda about: about["progress"].update(correct=[1]),
+        lambda about: about["progress"].update(correct={"?": {}}),
+        lambda about: about.update(progress=None),
+        lambda about: about.update(key=None),
+    ],
+)
+def test_a_sealed_checkpoint_that_makes_no_sense_is_set_aside(glyphs, stopped, expected, capsys, change):
+    newest = max(stopped.glob("checkpoint-*"))
+    tensors, about = packed.read_packed(newest)
+    change(about)
+    packed.write_packed(newest, tensors, about)
+    make(SMALL, glyphs, stopped.parent)
+
+    assert f"NOTE {newest.name} is set aside as {newest.name}.damaged: " in capsys.readouterr().out
+    assert faults.digest(SMALL, stopped.parent) == expected
+
+
+def test_a_run_that_was_stopped_after_its_last_pass_still_knows_that_its_step_was_captured(
+    glyphs, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("lthnb.training.step.Step.captured", True)
+        stop(TINY, glyphs, tmp_path, patch, lambda current: current.index == 1 and current.complete)
+
+    assert make(TINY, glyphs, tmp_path).made["step"] == "captured"
 
 
 def test_a_checkpoint_of_another_run_is_set_aside(glyphs, stopped, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """One run: its tickets, its record, and the two runs of a small set."""
 
+import dataclasses
+
 import pytest
 from conftest import opened
 from helpers import small
@@ -7,7 +9,9 @@ from helpers.small import SMALL, TINY, make
 
 from lthnb.images.dataset import DataError
 from lthnb.runs import choice, record
-from lthnb.runs.execute import execute
+from lthnb.runs.execute import Execution, execute
+from lthnb.runs.files import NotWritable
+from lthnb.runs.machine import NotCaptured
 from lthnb.runs.record import MissingRun
 from lthnb.runs.ticket import Ticket, ticket_path
 from lthnb.training.imp import epoch_spans, epochs_done
@@ -96,3 +100,84 @@ def test_epochs_done_count_the_trainings_before():
         8,
         10,
     ]
+
+
+def test_a_damaged_record_is_set_aside_and_the_run_is_made_again(glyphs, tmp_path, capsys):
+    made = make(TINY, glyphs, tmp_path)
+    path = tmp_path / f"{TINY.key}.json"
+    for again, content in enumerate((b"half", b"another half")):
+        path.write_bytes(content)
+        capsys.readouterr()
+        second = make(TINY, glyphs, tmp_path, again=bool(again))
+        assert second.rounds[1]["correct"] == made.rounds[1]["correct"]
+        aside = path.with_name(f"{path.name}.damaged{again or ''}")
+        assert f"NOTE {path.name} is set aside as {aside.name}: " in capsys.readouterr().out
+        assert aside.read_bytes() == content
+    path.unlink()
+    path.mkdir()
+    make(TINY, glyphs, tmp_path)
+    assert (tmp_path / f"{path.name}.damaged2").is_dir()
+
+
+def test_a_ticket_that_is_lost_while_a_run_is_at_work_is_told_at_its_end(glyphs, tmp_path, capsys):
+    folder = tmp_path / SMALL.key
+    for _ in execute(SMALL, glyphs, small.on_cpu(tmp_path)):
+        if ticket_path(folder, 2).exists():
+            ticket_path(folder, 0).unlink(missing_ok=True)
+            ticket_path(folder, 1).write_bytes(b"half")
+    said = capsys.readouterr().out
+
+    assert record.load(SMALL, str(tmp_path)).rounds
+    assert "NOTE round-01.safetensors is set aside as round-01.safetensors.damaged: a ticket of" in said
+    assert (
+        f"NOTE the tickets of rounds [0, 1] of {SMALL.key} were lost while it ran; remove {SMALL.key}" in said
+    )
+    (tmp_path / f"{SMALL.key}.json").unlink()
+    make(SMALL, glyphs, tmp_path)
+    assert ticket_path(folder, 0).exists() and ticket_path(folder, 1).exists()
+    assert "lost" not in capsys.readouterr().out
+
+
+def test_a_ticket_that_is_a_link_is_read_and_its_target_is_never_written(glyphs, tmp_path):
+    make(SMALL, glyphs, tmp_path)
+    folder = tmp_path / SMALL.key
+    elsewhere = tmp_path / "elsewhere"
+    ticket_path(folder, 0).rename(elsewhere)
+    before = elsewhere.read_bytes()
+    ticket_path(folder, 0).symlink_to(elsewhere)
+    ticket_path(folder, 1).unlink()
+    ticket_path(folder, 1).symlink_to(tmp_path / "nowhere")
+    make(SMALL, glyphs, tmp_path, again=True)
+
+    assert elsewhere.read_bytes() == before == ticket_path(folder, 0).read_bytes()
+    assert not ticket_path(folder, 0).is_symlink() and not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(("side", "precision"), [(4, "fp32"), (8, "bf16")])
+def test_images_below_eight_pixels_are_computed_in_fp32_and_the_record_says_so(
+    glyphs, tmp_path, capsys, side, precision
+):
+    made = make(TINY.replace(side=side), glyphs, tmp_path, precision="bf16")
+
+    assert made.made["precision"] == precision
+    told = "NOTE images of 4 pixels are computed in fp32, bf16 needs 8" in capsys.readouterr().out
+    assert told == (precision == "fp32")
+
+
+@pytest.mark.parametrize("name", ["diverged.json", "lock", "round-00.safetensors"])
+def test_a_folder_in_the_place_of_a_file_of_a_run_is_one_sentence(glyphs, tmp_path, name):
+    (tmp_path / TINY.key / name / "inner").mkdir(parents=True)
+
+    with pytest.raises(NotWritable, match=rf"cannot write .*{TINY.key}.*{name}: .*; mend or remove it"):
+        make(TINY, glyphs, tmp_path)
+
+
+def test_a_demand_for_a_captured_step_is_refused_by_a_sentence(glyphs, tmp_path):
+    """Where the device is CUDA; on a CPU nothing is captured, and nobody expects it."""
+    settings = dataclasses.replace(small.on_cpu(tmp_path), captured=True)
+    assert list(execute(TINY, glyphs, settings)) == [1, 2, 3]
+    execution = Execution.prepare(SMALL, glyphs, settings, tmp_path / SMALL.key, every=1000)
+    execution.demanding = True
+
+    with pytest.raises(NotCaptured, match="the step is not captured, the NOTE above says why"):
+        list(execution.epochs())

@@ -6,6 +6,7 @@ from helpers.small import SMALL, TINY
 
 from lthnb.config import ROOT, UserError
 from lthnb.runs import record
+from lthnb.runs.files import RunBusy
 from lthnb.runs.queue import Job, Queue, missing
 from lthnb.runs.record import MissingRun
 from lthnb.training.imp import epochs
@@ -147,3 +148,72 @@ def test_published_records_are_not_made_again_by_a_sweep():
     assert job(published, "somewhere-else") in missing(wanted)
     assert record.is_on_record(published, "somewhere-else", published=True)
     assert not record.is_on_record(published, "somewhere-else")
+
+
+def test_a_run_that_another_process_holds_is_tried_again_later_and_told_once(clock, capsys):
+    queue = Queue(seeds(2))
+    held = queue.begin()
+    for _ in range(2):
+        queue.put_back(held, RunBusy("0123 is run by process 7; wait for it or stop it"))
+        if len(queue.waiting) == 2:
+            assert queue.begin().config.seed == 1  # others go on
+        assert queue.begin() is None
+        clock[0] += 6
+        assert queue.begin() is held
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"NOTE {held.config.slug}: 0123 is run by process 7; wait for it or stop it; "
+        "it is tried again until it is free"
+    ]
+
+
+def test_a_queue_waits_for_runs_that_others_hold_until_its_time_is_over(clock, monkeypatch):
+    monkeypatch.setattr(
+        "lthnb.runs.queue.time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
+    assert not Queue(seeds(1)).wait()
+    queue = Queue(seeds(1, seconds=30.0), minutes=1, began=0.0)
+    queue.put_back(queue.begin(), RunBusy("held"))
+
+    while queue.wait():
+        if clock[0] > 40:
+            assert queue.begin() is None  # it would end too late
+    assert clock[0] == pytest.approx(60, abs=1)
+    assert told(queue.late()) == [("late", PARENT)]
+
+
+def test_a_held_run_that_is_on_record_by_then_is_taken_though_there_was_no_time_to_make_it(
+    clock, glyphs, tmp_path
+):
+    queue = Queue([job(PARENT, tmp_path, seconds=30.0)], minutes=1, began=0.0)
+    queue.put_back(queue.begin(), RunBusy("held"))
+    clock[0] = 50.0
+    assert queue.begin() is None
+    small.make(PARENT, glyphs, tmp_path)
+    queue.finish(queue.begin(), 0.1)
+
+    assert (queue.finished, queue.pace) == (1, 1.0)  # a look at a record is no measure of the pace
+
+
+def test_a_damaged_record_is_missing_and_its_name_is_told(glyphs, tmp_path, capsys):
+    small.make(PARENT, glyphs, tmp_path)
+    path = tmp_path / f"{PARENT.key}.json"
+    path.write_text(path.read_text().replace('"test":', '"test": ', 1))
+
+    assert [one.config for one in missing([job(PARENT, tmp_path)])] == [PARENT]
+    assert [one.config for one in missing([job(CONTROL, tmp_path)])] == [PARENT, CONTROL]
+    assert f"NOTE {path.name} is damaged: SHA-256" in capsys.readouterr().out
+
+
+def test_a_damaged_published_record_is_missing_and_left_where_it_is(glyphs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "ROOT", tmp_path)
+    small.make(PARENT, glyphs, tmp_path / "book" / "runs")
+    path = tmp_path / "book" / "runs" / f"{PARENT.key}.json"
+    path.write_bytes(b"half")
+    wanted = [job(PARENT, "")]
+
+    assert missing(wanted, published=True) == wanted
+    assert f"NOTE {path.name} is damaged: it has no seal" in capsys.readouterr().out
+    small.make(PARENT, glyphs, tmp_path / "runs")
+    assert missing(wanted, published=True) == []
+    assert path.read_bytes() == b"half"

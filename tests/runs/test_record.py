@@ -180,7 +180,10 @@ def test_a_damaged_record_counts_as_missing_by_name(tmp_path, capsys):
     path.unlink()
     path.symlink_to(tmp_path / "nowhere")
     assert not records.is_on_record(made.config, str(tmp_path))
-    assert f"NOTE there is no file {path}: it counts as missing" in capsys.readouterr().out
+    assert (
+        f"NOTE {path.name} is damaged: it is a folder, or a link that leads nowhere: it counts"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_record_that_the_system_refuses_is_one_sentence_and_no_missing_run(tmp_path, monkeypatch):

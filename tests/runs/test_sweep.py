@@ -1,6 +1,7 @@
 """Many runs: one by one or on Dask, and what a worker that dies costs: no other run, and no bit."""
 
 import os
+import re
 import signal
 import time
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ from distributed import LocalCluster
 from helpers import faults, small
 from helpers.small import TINY
 
-from lthnb.config import UserError
-from lthnb.runs import record, sweep
-from lthnb.runs.machine import DeviceLost
+from lthnb.config import ParameterError, UserError
+from lthnb.runs import files, record, sweep
+from lthnb.runs.machine import DeviceLost, NotCaptured
 from lthnb.runs.queue import Job, Queue, missing
 from lthnb.runs.sweep import one_by_one
+from lthnb.runs.ticket import ticket_path
 from lthnb.training.imp import epochs
 
 PARENT = TINY
@@ -173,6 +175,131 @@ def test_a_cluster_elsewhere_makes_all_runs_though_a_worker_is_killed(tmp_path):
     assert told <= {"epoch", "finished"} and "epoch" in told
     for one in jobs:
         assert faults.digest(one.config, tmp_path / "dask") == faults.digest(one.config, tmp_path / "alone")
+
+
+def test_a_run_that_another_process_holds_is_made_after_the_others(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lthnb.runs.queue.AGAIN", 0.2)
+    folder = tmp_path / PARENT.key
+
+    def hold():
+        with files.lock(folder):
+            time.sleep(6)
+
+    holder = faults.forked(hold)
+    while not (folder / "holder").exists():
+        time.sleep(0.01)
+    news = ended(one_by_one(Queue(seeds(2, tmp_path))))
+
+    assert faults.ended(holder) == 0
+    assert news == {"finished": [1, 0]}
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("NOTE")]
+    assert f"{PARENT.key} is run by process {holder}; wait for it or stop it; it is tried again" in line
+
+
+def test_a_run_that_is_held_for_all_the_time_there_is_is_late(tmp_path, monkeypatch):
+    monkeypatch.setattr("lthnb.runs.queue.AGAIN", 0.2)
+    queue = Queue(seeds(1, tmp_path), minutes=0.05)
+    with files.lock(tmp_path / PARENT.key):
+        assert ended(one_by_one(queue)) == {"late": [0]}
+
+
+def busy_once(one):
+    """Is held by another process when it is begun first."""
+    marker = Path(one.settings.runs) / "held"
+    if one.config.seed == 0 and not marker.exists():
+        marker.touch()
+        raise files.RunBusy("it is run by process 7")
+    yield from done_at_once(one)
+
+
+def lost_once(one):
+    """Finds a device that is dead, for this process, when it is begun first."""
+    marker = Path(one.settings.runs) / "lost"
+    if one.config.seed == 0 and not marker.exists():
+        marker.write_text(str(os.getpid()))
+        raise DeviceLost("cuda failed")
+    if one.config.seed == 0:
+        (marker.parent / "begun").write_text(str(os.getpid()))
+    yield from done_at_once(one)
+
+
+def not_captured(one):
+    """Fails as a run does whose step is not captured."""
+    yield 1
+    raise NotCaptured("the step is not captured")
+
+
+def test_on_dask_held_runs_are_tried_again_and_a_lost_device_ends_its_worker_alone(tmp_path, capfd):
+    with sweep.local_cluster(1) as client:
+        held = ended(sweep.on_dask(Queue(seeds(2, tmp_path)), client, busy_once))
+        lost = ended(sweep.on_dask(Queue(seeds(3, tmp_path)), client, lost_once))
+        with pytest.raises(NotCaptured, match="the step is not captured"):
+            list(sweep.on_dask(queue := Queue(seeds(3, tmp_path)), client, not_captured))
+
+    assert held == {"finished": [1, 0]}
+    assert sorted(lost["finished"]) == [0, 1, 2] and "failed" not in lost
+    assert (tmp_path / "lost").read_text() != (tmp_path / "begun").read_text()
+    assert list(queue.failed) == [PARENT.key] and queue.finished == 0
+    told = capfd.readouterr()
+    assert "it is run by process 7; it is tried again until it is free" in told.out
+    assert "NOTE cuda failed; this worker ends" in told.err
+
+
+def test_a_step_that_is_not_captured_stops_the_whole_queue(tmp_path):
+    queue = Queue(seeds(3, tmp_path))
+
+    with pytest.raises(NotCaptured, match="the step is not captured"):
+        list(one_by_one(queue, not_captured))
+    assert list(queue.failed) == [PARENT.key] and len(queue.waiting) == 2
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"half")], ids=["gone", "half"])
+def test_a_ticket_that_is_lost_before_its_control_needs_it_is_made_again(
+    glyphs, tmp_path, monkeypatch, capsys, spoil
+):
+    control = PARENT.replace(control="reinit")
+    alone = small.make(control, glyphs, tmp_path / "alone")
+    small.make(PARENT, glyphs, tmp_path)
+    before = (tmp_path / f"{PARENT.key}.json").read_bytes()
+    jobs = missing([job(control, tmp_path)])
+    spoil(ticket_path(tmp_path / PARENT.key, 1))
+
+    assert ended(one_by_one(Queue(jobs))) == {"finished": [0]}
+    said = capsys.readouterr().out
+    assert f"NOTE a ticket of {PARENT.key} is missing or damaged: " in said
+    assert f"the tickets of {PARENT.slug} are made again" in said
+    assert (tmp_path / f"{PARENT.key}.json").read_bytes() == before
+    made = record.load(control, str(tmp_path))
+    assert [row["correct"] for row in made.rounds] == [row["correct"] for row in alone.rounds]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "tcp://",
+        "host:1:2",
+        "://x:1",
+        "tcp://user@:8786",
+        "127.0.0.1",
+        "[::1",
+        "x y:1",
+        "x:123456",
+    ],
+)
+def test_what_is_no_address_is_refused_at_once(address):
+    words = r"--scheduler must be an address such as tcp://HOST:8786, got "
+    with pytest.raises(ParameterError, match=words + re.escape(repr(address))), sweep.cluster_at(address):
+        pass
+
+
+@pytest.mark.parametrize("address", ["nope://127.0.0.1:9", "tcp://127.0.0.1:99999"])
+def test_an_address_that_leads_nowhere_is_one_sentence(address):
+    with (
+        pytest.raises(UserError, match=f"no Dask scheduler answers at {address}: "),
+        sweep.cluster_at(address),
+    ):
+        pass
 
 
 def test_no_scheduler_is_one_sentence():
