@@ -9,43 +9,87 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+TWO = ("-p --parameters", "-r --parameters_raw")  # papermill's options that two words follow
 ONE = (
-    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language "
-    "--cwd --autosave-cell-every --stdout-file --stderr-file --log-level --start-timeout --start_timeout "
-    "--execution-timeout"
-)
-TAKES = {"-p": 2, "--parameters": 2, "-r": 2, "--parameters_raw": 2} | dict.fromkeys(ONE.split(), 1)
-# papermill's options and the number of words that follow each
+    "-f --parameters_file", "-y --parameters_yaml", "-b --parameters_base64", "--engine", "-k --kernel",
+    "-l --language", "--cwd", "--autosave-cell-every", "--stdout-file", "--stderr-file", "--log-level",
+    "--start-timeout --start_timeout", "--execution-timeout",
+)  # fmt: skip
 
 
-def positionals(words: list[str]) -> list[str]:
-    """Return the words of a papermill command line that belong to no option."""
-    found, words = [], list(words)
-    while words:
-        word = words.pop(0)
-        if word == "--":
-            return found + words
-        if not word.startswith("-") or word == "-":
-            found.append(word)
-        elif word in TAKES:
-            del words[: TAKES[word]]
-        elif word[:2] in TAKES:  # -pfraction 0.01
-            del words[: TAKES[word[:2]] - 1]
-    return found
+def command() -> click.Command:
+    """A command line like papermill's, whose own is not loaded yet; its flags count as words."""
+    pairs = [click.Option(names.split(), nargs=2, multiple=True) for names in TWO]
+    options = [click.Option(names.split()) for names in ONE]
+    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+    settings = {"ignore_unknown_options": True}
+    return click.Command(
+        "papermill", params=[*pairs, *options, words], context_settings=settings, add_help_option=False
+    )
+
+
+def parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """The words of a papermill command line that belong to no option, and its options by name.
+
+    Raises:
+        click.UsageError: an option lacks its value.
+    """
+    options = command().make_context("papermill", [*words]).params
+    found = [word for word in options["words"] if word == "-" or not word.startswith("-")]
+    return found, options
 
 
 def complete(words: list[str], now: datetime) -> list[str]:
-    """Add an output path and ``--log-output`` when the only positional word is one of our notebooks."""
-    found = positionals(words)
-    ours = len(found) == 1 and Path(found[0]).resolve().parent == ROOT / "notebooks"
-    if not ours or {"--help-notebook", "--help"} & {*words}:
+    """Add an output path and ``--log-output`` when the only positional word is one of our notebooks.
+
+    The executed notebook lies where the records do: in the folder given as ``runs``, else in runs/.
+    """
+    try:
+        found, options = parsed(words)
+    except click.UsageError:  # papermill tells it
         return words
-    output = ROOT / "runs" / f"{Path(found[0]).stem}-{now:%Y%m%d-%H%M%S}-{os.getpid()}.ipynb"
-    output.parent.mkdir(exist_ok=True)
-    place = words.index(found[0]) + 1
-    return [*words[:place], str(output), "--log-output", "--no-progress-bar", *words[place:]]
+    ours = len(found) == 1 and Path(found[0]).resolve().parent == ROOT / "notebooks"
+    if not ours or {"--help-notebook", "--help", "-h"} & {*words}:
+        return words
+    given = dict([*options["parameters"], *options["parameters_raw"]])
+    folder = writable(given.get("runs") or str(ROOT / "runs"), options["cwd"] or "")
+    output = folder / f"{Path(found[0]).stem}-{now:%Y%m%d-%H%M%S}-{os.getpid()}.ipynb"
+    return ["--log-output", "--no-progress-bar", *words, str(output)]
+
+
+def writable(runs: str, start: str) -> Path:
+    """The folder of an executed notebook, made if needed; a sentence ends the program where it cannot be."""
+    try:
+        folder = Path(start, Path(runs).expanduser()).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("it is read-only")
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody has the name of ~NAME
+        why = getattr(error, "strerror", None) or error
+        sys.exit(f"cannot write {runs}: {why}; pass -p runs DIR or an output path after the notebook")
+    return folder
+
+
+def is_papermill() -> bool:
+    """Whether this process is ``papermill`` or ``python -m papermill``, whatever options Python got."""
+    if sys.argv[0] == "-m":  # until Python has found the module
+        return sys.orig_argv[-len(sys.argv)].removeprefix("-m") == "papermill"
+    return Path(sys.argv[0]).stem == "papermill"
+
+
+def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the one sentence of an error whose trace a notebook leaves out too, any other as usual."""
+    sentence = f"{getattr(error, 'ename', '')}: {getattr(error, 'evalue', '')}"
+    if getattr(error, "traceback", []) == [sentence]:
+        print(sentence, file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def wanted(entry: logging.LogRecord) -> bool:
@@ -65,6 +109,7 @@ class Papermill:
 
 if "papermill" in sys.modules and os.environ.get("LTHNB_HOST") != "book":
     os.environ["LTHNB_HOST"] = "papermill"
-    if Path(sys.argv[0]).stem == "papermill" or sys.orig_argv[1:3] == ["-m", "papermill"]:
+    if is_papermill():
+        sys.excepthook = show_error
         sys.argv[1:] = complete(sys.argv[1:], datetime.now())
     logging.getLogger("papermill").addFilter(wanted)

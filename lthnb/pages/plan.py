@@ -27,7 +27,6 @@ from lthnb.runs.queue import Job, News, Queue, missing
 from lthnb.runs.record import is_on_record
 from lthnb.runs.sweep import absolute, carry_out
 
-
 LONG = 600.0  # seconds of a run from which on it comes after all shorter ones
 Planned = tuple[Experiment, list[Job], UserError | None]  # a line, its jobs, or why there are none
 

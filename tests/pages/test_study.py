@@ -75,7 +75,7 @@ def test_imp_alone_takes_glyphs_for_images_that_are_missing_and_says_so(page, tm
         study.find("imp", changed(page, profile="paper"))
     with pytest.raises(DataMissing, match=asked):
         study.find("low_data", changed(page, fraction=None))
-    with pytest.raises(DataMissing, match="cifar100: .* is not under"):
+    with pytest.raises(DataMissing, match=r"cifar100: .* is not under"):
         study.find("imp", changed(page, dataset="cifar100"))
 
 
