@@ -47,9 +47,9 @@ def choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def ticket_round(record: Record) -> int:
     """The paper's own round for the size; 0 for a run that did not prune."""
-    density = dict(zip((row["round"] for row in record.rounds), record.density, strict=True))
-    # a control does not repeat the dense round of its ticket
-    by_round = {0: 1.0} | density
+    rounds = [row["round"] for row in record.rounds]
+    by_round = {0: 1.0}  # a control does not repeat the dense round of its ticket
+    by_round |= zip(rounds, record.density, strict=True)
     position = paper_round(record.config.data.images, list(by_round.values()))
     return list(by_round)[position]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lthnb.config import ROOT, ParameterError, RunConfig, UserError, host
+from lthnb.rules import one_of
 from lthnb.runs import files, rows
 from lthnb.runs.files import Damaged
 
@@ -58,19 +58,19 @@ class Record:
     def from_json(cls, text: str | bytes) -> Self:
         """Rebuild a record; raise ``ValueError`` on another schema, other fields or impossible values."""
         document = json.loads(text)
-        fields = [field.name for field in dataclasses.fields(cls)]
-        rows.table("the file", document, ("schema", "seal", "key", *fields))
-        schema = document["schema"]
+        rows.OBJECT.check("the file", document)
+        del document["seal"]
+        schema = document.pop("schema", None)
+        key = document.pop("key", None)
         if schema != SCHEMA:
             raise ValueError(f"schema {schema} is not {SCHEMA}, the one this version reads")
-        config = RunConfig.from_dict(document["config"])
-        if config.key != document["key"]:
-            raise ValueError(f"its configuration has key {config.key}, the record says {document['key']}")
-        record = cls(**{**{name: document[name] for name in fields}, "config": config})
-        rows.described("data", record.data, rows.DATA)
+        record = cls(**{**document, "config": RunConfig.from_dict(document["config"])})
+        config = record.config
+        if config.key != key:
+            raise ValueError(f"its configuration has key {config.key}, the record says {key}")
         rows.described("made", record.made, rows.MADE)
-        name = record.data["name"]
-        rows.demand(name == config.data.name, "data.name", name, f"{config.data.name!r} of its configuration")
+        rows.described("data", record.data, rows.DATA)
+        one_of(config.data.name).check("data.name", record.data["name"])
         rows.check(config, record.prunable, record.rounds, record.chosen)
         return record
 
@@ -113,8 +113,8 @@ def read(path: Path) -> Record:
     content = files.read(path)
     try:
         record = Record.from_json(content)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise Damaged(f"{path.name} is no record: {error}; remove it to run it again") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise Damaged(f"{path.name} is no record: {error!s:.300}; remove it to run it again") from error
     if path.stem != record.config.key:
         raise Damaged(f"{path.name} is the record of {record.config.key} under another name; remove it")
     return record

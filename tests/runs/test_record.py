@@ -86,43 +86,61 @@ def part(name, **values):
     [
         (
             part("correct", test=1001),
-            r"rounds\[1\]\.correct\.test is 1001, not a whole number from 0 to 1000",
+            r"rounds\[1\]\.correct\.test must be a whole number from 0 to 1,000, got 1001",
         ),
-        (part("correct", test=-1), r"rounds\[1\]\.correct\.test is -1"),
-        (part("correct", test=0.5), r"correct\.test is 0\.5, not a whole number"),
-        (part("correct", test=True), r"correct\.test is True"),
-        (part("correct", test="900"), r"correct\.test is '900'"),
-        (part("correct", test=None), r"correct\.test is None"),
-        (part("correct", best=1), r"rounds\[1\]\.correct is .*, not an object of train, val, test"),
-        (part("total", test=10**40), r"total is .*, not that of the round before"),
-        (part("curve", loss=[]), r"curve\.loss is \[\], not a list of 1 to 202 entries"),
-        (part("curve", loss=["?"]), r"curve\.loss of epoch 1 is '\?', not a finite number"),
-        (part("curve", correct=[{"epochs": 2, "test": 5000}]), r"curve\.correct\.test is 5000"),
-        (part("curve", correct=[{"epochs": 2, "dev": 1}]), r"curve\.correct\.dev is 1"),
-        (part("seconds", train=-3), r"seconds\.train is -3"),
-        (row(round=0), r"rounds\[1\]\.round is 0, not 1"),
-        (row(round=7), r"rounds\[1\]\.round is 7, not 1"),
-        (row(kept=[1001]), r"kept of stem\.0\.weight is 1001, not a whole number from 0 to 1000"),
-        (row(kept=[1000]), r"rounds\[1\]\.kept is 1000, not fewer weights than the 1000 of the round before"),
-        (row(kept=[500, 500]), r"kept is \[500, 500\], not a list of 1 to 1 entries"),
-        (row(kept=500), r"kept is 500, not a list"),
-        (row(loss=float("nan")), r"loss is nan"),
-        (row(loss=float("inf")), r"loss is inf"),
-        (row(extra=1), r"rounds\[1\] is .*, not an object of round, kept"),
-        (lambda document: document["rounds"].clear(), r"rounds is \[\], not a list of 2 to 2 entries"),
-        (lambda document: document["rounds"].append(1), r"rounds is \[.*, not a list of 2 to 2"),
+        (
+            part("correct", test=-1),
+            r"rounds\[1\]\.correct\.test must be a whole number from 0 to 1,000, got -1",
+        ),
+        (part("correct", test=0.5), r"correct\.test must be .*, got 0\.5"),
+        (part("correct", test=True), r"correct\.test must be .*, got True"),
+        (part("correct", test="900"), r"correct\.test must be .*, got '900'"),
+        (part("correct", test=None), r"correct\.test must be .*, got None"),
+        (part("correct", best=1), r"rounds\[1\]\.correct must be an object of train, val, test, got \{"),
+        (
+            part("total", test=10**40),
+            r"total\.test must be a whole number from 0 to 1,000,000,000,000, got 1000",
+        ),
+        (
+            part("curve", loss=[]),
+            r"the length of rounds\[1\]\.curve\.loss must be a whole number from 1 to 202, got 0",
+        ),
+        (part("curve", loss=["?"]), r"curve\.loss\[0\] must be a finite number from 0 on, got '\?'"),
+        (part("curve", correct=[{"epochs": 2, "test": 5000}]), r"curve\.correct\.test must be .*, got 5000"),
+        (
+            part("curve", correct=[{"epochs": 2, "dev": 1}]),
+            r"curve\.correct must be an object of epochs, got .*dev",
+        ),
+        (part("seconds", train=-3), r"seconds\.train must be .*, got -3"),
+        (row(round=0), r"rounds\[1\]\.round must be a whole number from 1 to 1, got 0"),
+        (row(round=7), r"rounds\[1\]\.round must be a whole number from 1 to 1, got 7"),
+        (row(kept=[1001]), r"kept\[0\] must be a whole number from 0 to 1,000, got 1001"),
+        (row(kept=[1000]), r"the sum of rounds\[1\]\.kept must be a whole number from 0 to 999, got 1000"),
+        (row(kept=[500, 500]), r"kept must be a list of 1 entries, got \[500, 500\]"),
+        (row(kept=500), r"kept must be a list of 1 entries, got 500"),
+        (row(loss=float("nan")), r"loss must be .*, got nan"),
+        (row(loss=float("inf")), r"loss must be .*, got inf"),
+        (row(extra=1), r"rounds\[1\] must be an object of round, kept.*, got"),
+        (lambda document: document["rounds"].clear(), r"rounds must be a list of 2 entries, got \[\]"),
+        (lambda document: document["rounds"].append(1), r"rounds must be a list of 2 entries, got \["),
         (
             lambda document: document["chosen"].update(test=5),
-            r"chosen\.test is 5, not one of the rounds \[0, 1\]",
+            r"chosen\.test must be one of the rounds \[0, 1\], got 5",
         ),
-        (lambda document: document["chosen"].update(val={"round": -1}), r"chosen\.val is \{'round': -1\}"),
-        (lambda document: document["prunable"].update({"x": -5}), r"prunable\.x is -5"),
-        (lambda document: document["data"].update(name="cifar10"), r"data\.name is 'cifar10', not 'glyphs'"),
-        (lambda document: document["data"].pop("sha256"), r"data\.sha256 is None, not of type str"),
-        (lambda document: document.update(made=[]), r"made is \[\], not an object"),
+        (
+            lambda document: document["chosen"].update(val={"round": -1}),
+            r"chosen\.val\.round must be one of the rounds \[0, 1\], got -1",
+        ),
+        (lambda document: document["prunable"].update({"x": -5}), r"prunable\.x must be .*, got -5"),
+        (
+            lambda document: document["data"].update(name="cifar10"),
+            r"data\.name must be one of glyphs, got 'cifar10'",
+        ),
+        (lambda document: document["data"].pop("sha256"), r"data\.sha256 must be of type str, got None"),
+        (lambda document: document.update(made=[]), r"made must be an object, got \[\]"),
         (
             lambda document: document.update(extra="\ud800\n" * 99),
-            "the file is .*, not an object of schema, seal",
+            "unexpected keyword argument 'extra'",
         ),
     ],
 )
@@ -146,7 +164,7 @@ def test_a_number_too_large_for_a_float_is_refused(tmp_path):
     path = records.save(record([0.3]), str(tmp_path))
     resealed(path, lambda text: text.replace('"loss":0.5', '"loss":1e999', 1))
 
-    with pytest.raises(Damaged, match="loss is inf, not a finite number from 0 on"):
+    with pytest.raises(Damaged, match="loss must be a finite number from 0 on, got inf"):
         records.read(path)
 
 
