@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,12 +16,11 @@ from lthnb.images.dataset import DataError
 
 TOPS = ("train", "test", "splits")  # folders that are looked into
 MOST_BYTES = 2**26  # a file may hold 64 MiB
-MOST_UNPACKED = 2**32  # an archive 4 GiB: its files are kept in memory
-MOST_HEADER = (
-    2**14
-)  # what stands before a member for a long name or attributes 16 KiB; tarfile reads it whole
-MOST_DICTIONARY = 2**28  # of xz; its strongest setting takes 65 MiB
-PIECE = tarfile.RECORDSIZE
+MOST_UNPACKED = 2**32  # an archive 4 GiB, since its files are kept in memory
+MOST_HEADER = 2**14  # a long name or attributes 16 KiB, since tarfile reads them at once
+MOST_DICTIONARY = 2**28  # what xz may ask for; its strongest setting takes 65 MiB
+PIECE = tarfile.RECORDSIZE  # bytes that are unpacked at once
+UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # neither a record nor a terminal can show it
 DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError)
 Files = dict[str, Path | bytes | None]  # name -> where a file lies, its content, or None for a folder
 
@@ -32,9 +32,10 @@ def read_files(path: Path) -> Files:
 
     Raises:
         DataError: an archive is cut, damaged or goes on after its end, unpacks to too much, holds two sets or
-            a name twice; a file is huge, a pipe or a link that leads out of the directory; a name is not
-            UTF-8; a folder cannot be listed. Names the file.
+            a name twice; a file is huge, a pipe or a link that leads out of the directory; a name holds
+            control characters or is not UTF-8; a folder cannot be listed. Names the file.
     """
+    _check_name(path.name, path.parent.name)
     if path.is_file():
         return _archive(path)
     try:
@@ -66,10 +67,8 @@ def _hidden(part: str) -> bool:
 
 
 def _check_name(name: str, source: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"the name {name!r} in {source} is not UTF-8; rename it") from error
+    if UNFIT.search(name):
+        raise DataError(f"the name {name!r} in {source} holds control characters or is not UTF-8; rename it")
 
 
 def _check_size(described: str, size: int) -> None:
@@ -124,7 +123,7 @@ def _archive(path: Path) -> Files:
     files: Files = {}
     tops: set[str] = set()
     try:
-        with path.open("rb") as file, _opened(path.name, file) as archive:
+        with path.open("rb") as file, _streamed(path.name, file) as archive:
             for member in archive:
                 archive.members.clear()  # tarfile would keep every header
                 if archive.offset > MOST_UNPACKED:
@@ -165,9 +164,7 @@ def _accept(member: tarfile.TarInfo, name: str, source: str, tops: set[str]) -> 
     _check_name(name, source)
     if len(tops) > 1:
         folders = " and ".join(map(repr, sorted(tops)))
-        raise DataError(
-            f"{source} holds {TOPS[0]}, {TOPS[1]} or {TOPS[2]} in {folders}; pack one folder alone"
-        )
+        raise DataError(f"{source} holds train, test or splits in {folders}; pack one folder alone")
     if not (member.isdir() or member.isfile()):
         raise DataError(f"{name} in {source} is neither a file nor a folder")
     _check_size(f"{name} in {source}", member.size)
@@ -180,7 +177,7 @@ def _demand_end(stream: BinaryIO) -> None:
         raise tarfile.ReadError("it does not end with two blocks of zeros and nothing after them")
 
 
-def _opened(source: str, file: BinaryIO) -> tarfile.TarFile:
+def _streamed(source: str, file: BinaryIO) -> tarfile.TarFile:
     """A tar archive as a stream, unpacked a piece at a time, so that a bomb cannot fill the memory."""
     magic = file.peek(6)
     if magic.startswith(b"PK"):

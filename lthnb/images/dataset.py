@@ -1,7 +1,7 @@
 """What a data set is before it is split: images that can be read, labels, and what a record tells of them."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +42,22 @@ class Source:
     info: DatasetInfo
     labels: Parts
     read: Callable[[str, Tensor, int], Tensor]
-    note: str = ""  # why this set, when it was not asked for by name
+    note: str = ""  # what a reader of its results should know
     published: tuple[Tensor, Tensor] | None = None  # training and val images of a published few-shot split
 
 
 def pool_size(labels: Tensor, classes: int) -> int:
     """How many of the training images are left when every class is cut to the smallest."""
     return int(labels.bincount(minlength=classes).min()) * classes
+
+
+def in_both(train: Iterable[bytes], test: Sequence[bytes]) -> str:
+    """Say how many test images, told by their bytes or hashes, are training images as well; empty if none."""
+    known = set(train)
+    shared = sum(image in known for image in test)
+    if not shared:
+        return ""
+    return f"equal images in train and test: {shared:,} of the {len(test):,} test images"
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -70,8 +79,11 @@ def stack(squares: Iterable[Image.Image], number: int, channels: int, side: int)
 def arrays(name: str, images: Parts, labels: Parts, classes: tuple[str, ...]) -> Source:
     """A source of images that lie in memory, (N, C, side, side) uint8 per split."""
     digest = hashlib.sha256()
+    rows: list[list[bytes]] = []
     for split in ("train", "test"):
-        digest.update(images[split].contiguous().numpy().tobytes())
+        pixels = images[split].contiguous().numpy()
+        rows.append([image.tobytes() for image in pixels])
+        digest.update(pixels.tobytes())
         digest.update(labels[split].numpy().tobytes())
     channels, native = images["train"].shape[1:3]
 
@@ -85,4 +97,4 @@ def arrays(name: str, images: Parts, labels: Parts, classes: tuple[str, ...]) ->
 
     pool = pool_size(labels["train"], len(classes))
     info = DatasetInfo(name, digest.hexdigest(), classes, channels, native, pool)
-    return Source(info, labels, read)
+    return Source(info, labels, read, in_both(*rows))

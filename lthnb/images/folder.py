@@ -4,16 +4,18 @@ import functools
 import hashlib
 import io
 import re
+import statistics
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from lthnb.images.archive import Files, content_of, read_files, stem_of
-from lthnb.images.dataset import DataError, DatasetInfo, Parts, Source, pool_size, square, stack
+from lthnb.images.dataset import DataError, DatasetInfo, Parts, Source, in_both, pool_size, square, stack
 
 FEW = 2000  # a folder with fewer training images chooses its round on a part of them, and is then run on all
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -26,13 +28,15 @@ Lists = dict[str, list[str]]  # split -> names of images, such as train/CLASS/FI
 def folder(path: Path) -> Source:
     """Open ``train/CLASS/*`` and ``test/CLASS/*`` in a directory or a tar archive (plain, gz, bz2, xz).
 
-    Images are decoded at their first use, all of them, so that a damaged one never goes unnoticed; they are
-    cropped to their central square and resized by area. Grey sets keep one channel. ``side`` is that of the
-    smallest image, at most 224. Lists ``splits/{train,val,test}*.txt`` of lines CLASS/FILE, if there are any,
-    say which images belong to a published split; names match exactly.
+    Images are decoded at their first use, all of them, so that one that cannot be decoded never goes
+    unnoticed. Damage that decodes to other pixels does: nothing but the hash in the set's name tells of it.
+    Images are turned as their EXIF says, cropped to their central square and resized by area. Grey sets keep
+    one channel. ``side`` is that of the smallest image, at most 224. Lists ``splits/{train,val,test}*.txt``
+    of lines CLASS/FILE, if there are any, say which images belong to a published split; names match exactly.
 
     Raises:
-        DataError: no images, one class, an empty class, a file that is no image; names the file or class.
+        DataError: no images, one class, an empty class, a file that is no image, is far smaller than the
+            others or changes later; names the file or class.
     """
     files = read_files(path)
     lists = _split_lists(path.name, files)
@@ -45,11 +49,17 @@ def folder(path: Path) -> Source:
         train = _positions(lists["train"], names["train"])
         val = _positions(lists["val"], names["train"])
         published = (train, val)
-    sha256, side, channels = _survey(names, lists, files)
+    sha256, hashes, side, channels = _survey(names, lists, files)
+
+    def picture(name: str, side: int) -> Image.Image:
+        content = content_of(files[name])
+        if hashlib.sha256(content).digest() != hashes[name]:
+            raise DataError(f"{name} was changed after the set was opened; open it again")
+        return _squared(name, content, side, channels)
 
     @functools.lru_cache(1)
     def decoded(side: int) -> Parts:
-        return {split: _decode(names[split], files, side, channels) for split in names}
+        return {split: _decode(names[split], picture, side, channels) for split in names}
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
         return decoded(side)[split][indices]
@@ -65,15 +75,12 @@ def folder(path: Path) -> Source:
         pool=pool,
         few=pool < FEW or bool(lists),
     )
-    return Source(info, labels, read, published=published)
+    note = in_both(*([hashes[name] for name in names[split]] for split in ("train", "test")))
+    return Source(info, labels, read, note, published)
 
 
 def _class_of(name: str) -> str:
     return name.split("/")[1]
-
-
-def _hidden(part: str) -> bool:
-    return part.startswith(".") or part == "__MACOSX"
 
 
 def _image_names(source: str, files: Files) -> Lists:
@@ -81,13 +88,13 @@ def _image_names(source: str, files: Files) -> Lists:
     tree: dict[str, Lists] = {"train": {}, "test": {}}
     for name, content in files.items():
         split, *rest = name.split("/")
-        if split == "splits" or any(map(_hidden, rest)):
+        if split == "splits":
             continue
         if content is None and len(rest) == 1:
             tree[split].setdefault(rest[0], [])
         elif content is not None and len(rest) == 2:
             tree[split].setdefault(rest[0], []).append(name)
-        elif rest:
+        elif rest or content is not None:
             raise DataError(f"{name} in {source} does not fit: images belong in {split}/CLASS/")
     classes = sorted(tree["train"].keys() | tree["test"].keys())
     for split, images in tree.items():
@@ -98,6 +105,9 @@ def _image_names(source: str, files: Files) -> Lists:
                 raise DataError(f"class {label!r} has no images in {split}/ of {source}")
     if len(classes) == 1:
         raise DataError(f"{source} has one class only, {classes[0]!r}; two or more are needed")
+    spellings = {unicodedata.normalize("NFC", label).casefold() for label in classes}
+    if len(spellings) < len(classes):
+        raise DataError(f"{source} has classes that differ only in case or accents: {', '.join(classes)}")
     return {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
 
 
@@ -114,10 +124,14 @@ def _split_lists(source: str, files: Files) -> Lists:
             raise DataError(f"{source} has two lists of {role} images, {name} is the second")
         lists[role] = entries
         for entry in entries:
-            if not files.get(entry) or any(map(_hidden, entry.split("/"))):
+            if not files.get(entry):
                 raise DataError(f"{name} in {source} lists {entry}, which is not there or hidden")
-    if lists and not {"train", "val"} <= lists.keys():
-        raise DataError(f"{source} has split lists for {', '.join(lists)}; train and val are both needed")
+    given = [name for name, content in files.items() if name.startswith("splits") and content is not None]
+    if given and not {"train", "val"} <= lists.keys():
+        roles = ", ".join(lists) or "nothing"
+        raise DataError(
+            f"{source} has split lists for {roles}; splits/train*.txt and splits/val*.txt are both needed"
+        )
     times = Counter(entry for entries in lists.values() for entry in entries)
     for entry, count in times.items():
         if count > 1:
@@ -128,7 +142,7 @@ def _split_lists(source: str, files: Files) -> Lists:
 def _entries(name: str, source: str, files: Files, split: str) -> list[str]:
     """The lines CLASS/FILE of one list as names of ``split``, where val images lie under train/ as well."""
     try:
-        text = content_of(files[name]).decode()
+        text = content_of(files[name]).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name} in {source} is no list of names: {error}") from error
     return [f"{split}/{line.strip()}" for line in text.split("\n") if line.strip()]
@@ -156,25 +170,41 @@ def _positions(entries: Iterable[str], order: Sequence[str]) -> Tensor:
     return torch.tensor([position[entry] for entry in entries])
 
 
-def _survey(names: Lists, lists: Lists, files: Files) -> tuple[str, int, int]:
+def _survey(names: Lists, lists: Lists, files: Files) -> tuple[str, dict[str, bytes], int, int]:
     """Look at every file once.
 
     Returns:
-        SHA-256 over the sorted names with their contents and the lists; pixels of the shortest edge, at most
-        ``LARGEST``; channels, 1 where all images are grey.
+        SHA-256 over the sorted names with their contents and the lists; that of each content by name; pixels
+        of the shortest edge, at most ``LARGEST``; channels, 1 where all images are grey.
     """
     digest = hashlib.sha256()
-    side = LARGEST
-    grey = True
+    hashes: dict[str, bytes] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    modes: set[str] = set()
     for name in sorted(names["train"] + names["test"]):
         content = content_of(files[name])
-        digest.update(f"{name}\n".encode() + hashlib.sha256(content).digest())
+        hashes[name] = hashlib.sha256(content).digest()
+        digest.update(f"{name}\n".encode() + hashes[name])
         with _opened(name, content) as image:
-            side = min(side, *image.size)
-            grey = grey and image.mode in ("1", "L")
+            sizes[name] = image.size
+            modes.add(image.mode)
     for name, entries in lists.items():
         digest.update("\n".join([name, *entries]).encode())
-    return digest.hexdigest(), side, 1 if grey else 3
+    return digest.hexdigest(), hashes, _shortest_edge(sizes), 1 if modes <= {"1", "L"} else 3
+
+
+def _shortest_edge(sizes: dict[str, tuple[int, int]]) -> int:
+    """The shortest edge of all images; raise where one image would shrink the whole set."""
+    edges = {name: min(LARGEST, *size) for name, size in sizes.items()}
+    name = min(edges, key=edges.__getitem__)
+    median = statistics.median(edges.values())
+    if edges[name] < median / 4:
+        width, height = sizes[name]
+        raise DataError(
+            f"{name} is {width} x {height} pixels, and all images would be made as small; the median edge is "
+            f"{median:g}: replace or remove it"
+        )
+    return edges[name]
 
 
 def _opened(name: str, content: bytes) -> Image.Image:
@@ -183,10 +213,14 @@ def _opened(name: str, content: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:  # whatever a decoder raises, the file is at fault
         raise DataError(f"{name} is not a PNG, JPEG or WebP image, or its header is damaged") from error
-    if image.mode not in MODES:
+    bits = content[24] if image.format == "PNG" else 8  # Pillow drops the lower 8 of 16 without a word
+    if image.mode not in MODES or bits > 8:
         raise DataError(
-            f"{name} has {image.mode} pixels; only 8-bit grey, palette and colour images are read"
+            f"{name} has {image.mode} pixels of {bits} bits; only 8-bit grey, palette and colour are read"
         )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a photograph that carries a second one, such as its depth
+        raise DataError(f"{name} holds {frames} pictures; only still images are read")
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise DataError(f"{name} would unpack to {width} x {height} pixels; at most {MOST_PIXELS:,}")
@@ -196,15 +230,15 @@ def _opened(name: str, content: bytes) -> Image.Image:
 def _squared(name: str, content: bytes, side: int, channels: int) -> Image.Image:
     with _opened(name, content) as image:
         try:
+            ImageOps.exif_transpose(image, in_place=True)
             return square(image.convert("L" if channels == 1 else "RGB"), side)
         except Exception as error:
             raise DataError(f"{name} is damaged: {error}") from error
 
 
-def _decode(names: list[str], files: Files, side: int, channels: int) -> Tensor:
+def _decode(names: list[str], picture: Callable[[str, int], Image.Image], side: int, channels: int) -> Tensor:
     """All images of a split, (N, channels, side, side) uint8."""
-    squares = (_squared(name, content_of(files[name]), side, channels) for name in names)
-    images = stack(squares, len(names), channels, side)
+    images = stack((picture(name, side) for name in names), len(names), channels, side)
     if channels == 1:  # the stride of a single channel says "not channels last", which picks torch's kernels
         images = images.squeeze(1).unsqueeze(1)
     return images

@@ -27,7 +27,7 @@ UNEVEN = 40  # by how much the patches of a ground differ from its colour
 CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))  # (across, down) from the centre, as Pillow orders them
 
 
-def glyphs(note: str = "") -> Source:
+def glyphs() -> Source:
     """Rendered digits, 32x32 RGB: 50,000 train, 10,000 test and 10,000 shifted images, made when read."""
     labels = {split: torch.arange(number) % 10 for split, number in SIZES.items()}
     whole = functools.cache(_render)  # the test images are the same for every seed
@@ -46,7 +46,7 @@ def glyphs(note: str = "") -> Source:
         side=SIDE,
         pool=SIZES["train"],
     )
-    return Source(info, labels, read, note)
+    return Source(info, labels, read)
 
 
 def _render(split: str, indices: Sequence[int], side: int) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from lthnb.config import ROOT, DataMissing
 
 DATASETS = ("auto", "glyphs", "digits", "cifar10", "cifar100", "fashion_mnist", "eurosat", "isic")
-ARCHIVES = ("", ".tar", ".tar.gz", ".tar.xz")  # what may follow a data set's name; nothing: a folder
+ARCHIVES = ("", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")  # after a data set's name
 
 
 def data_root(root: str = "") -> Path:

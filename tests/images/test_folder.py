@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -57,8 +59,8 @@ def test_formats_are_read_by_content(tmp_path, form, options):
 
 
 def test_images_are_cut_to_their_central_square_and_resized_by_area(tmp_path):
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    pixels[:, 2:4], pixels[:, 4:6] = 100, 200
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 4:8], pixels[:, 8:12] = 100, 200
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG")
     path = tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": content.getvalue()}))
@@ -196,7 +198,7 @@ def test_published_lists_match_names_exactly(tmp_path):
             {"train2": TRAIN + "cat/cat_45.png\n", "val2": VAL},
             r"train2\.txt in pets\.tar lists train/cat/cat_45",
         ),
-        ({"train2": TRAIN}, "split lists for train; train and val are both needed"),
+        ({"train2": TRAIN}, r"split lists for train; splits/train.*val\*\.txt are both needed"),
         ({"train1": TRAIN, "train2": VAL, "val2": VAL}, r"two lists of train images, splits/train2\.txt"),
         ({"train2": TRAIN, "val2": "\n"}, "the val list gives classes unequal numbers"),
         ({"train2": TRAIN + "dog/dog_44.png\n", "val2": VAL}, "the train list gives classes unequal numbers"),
@@ -248,3 +250,127 @@ def test_a_huge_file_in_an_archive_is_refused_before_it_is_read(tmp_path):
 
     with pytest.raises(DataError, match=r"train/cat/0\.png in pets\.tar has 1,073,741,824 bytes"):
         opened(path)
+
+
+def encoded(image, form="PNG", **options):
+    content = io.BytesIO()
+    image.save(content, form, **options)
+    return content.getvalue()
+
+
+def test_an_image_far_smaller_than_the_others_does_not_shrink_the_set(tmp_path):
+    files = {name: png(size=(40, 32)) for name in small()}
+    path = tar_of(tmp_path / "pets.tar", files | {"pets/test/dog/0.png": png(size=(8, 90))})
+    assert opened(path).info.side == 8
+
+    path = tar_of(tmp_path / "pets.tar", files | {"pets/test/dog/0.png": png(size=(90, 7))})
+    with pytest.raises(
+        DataError, match=r"test/dog/0\.png is 90 x 7 pixels.*the median.*32.*replace or remove it"
+    ):
+        opened(path)
+
+
+def test_how_large_the_others_are_counts_to_224_pixels(tmp_path):
+    files = {name: png(size=(3000, 1000)) for name in small()} | {"pets/test/dog/0.png": png(size=(56, 56))}
+
+    assert opened(tar_of(tmp_path / "pets.tar", files)).info.side == 56
+
+
+@pytest.mark.parametrize(
+    ("form", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("JPEG", {"quality": 99})]
+)
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_a_picture_is_turned_as_its_exif_says(tmp_path, form, options, orientation, corner):
+    picture = Image.new("RGB", (32, 16))
+    picture.paste((255, 255, 255), (8, 0, 16, 8))  # the upper left of the central square
+    exif = Image.Exif()
+    exif[274] = orientation
+    turned = encoded(picture, form, exif=exif, **options)
+    path = tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": turned}))
+
+    pixels = opened(path).read("train", torch.tensor([0]), 2)[0, 0]
+
+    assert pixels[corner] > 250
+    assert pixels.sum() < 260
+
+
+def test_equal_images_in_train_and_test_are_counted(image_folder):
+    folder = image_folder({"cat": 3, "dog": 3})
+    assert opened(folder).note == ""
+
+    (folder / "test" / "dog" / "000.png").write_bytes((folder / "train" / "cat" / "001.png").read_bytes())
+    assert opened(folder).note == "equal images in train and test: 1 of the 4 test images"
+
+
+def test_a_file_that_changes_after_the_set_was_opened_is_named(image_folder):
+    folder = image_folder({"cat": 2, "dog": 2})
+    source = opened(folder)
+    (folder / "test" / "cat" / "000.png").write_bytes(png())
+
+    with pytest.raises(DataError, match=r"test/cat/000\.png was changed after the set was opened"):
+        source.read("train", torch.tensor([0]), 16)
+
+
+def test_moving_pictures_are_refused_by_name_and_photographs_with_a_second_picture_are_not(tmp_path):
+    frames = [Image.new("RGB", (20, 20), (value, 0, 0)) for value in (0, 200)]
+    for form in ("PNG", "WEBP"):
+        moving = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+        path = tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": moving}))
+        with pytest.raises(DataError, match=r"train/cat/0\.png holds 2 pictures"):
+            opened(path)
+
+    photograph = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    path = tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": photograph}))
+    assert opened(path).read("train", torch.tensor([0]), 20)[0].max() < 5
+
+
+def test_colours_of_sixteen_bits_are_refused_by_name(tmp_path):
+    colour = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(8 * bytes(1 + 8 * 6)))
+        + chunk(b"IEND", b"")
+    )
+
+    with pytest.raises(DataError, match=r"train/cat/0\.png has RGB pixels of 16 bits"):
+        opened(tar_of(tmp_path / "pets.tar", small(**{"pets/train/cat/0.png": colour})))
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize(("one", "other"), [("Cat", "cat"), ("caf\u00e9", "cafe\u0301")])
+def test_classes_that_some_disks_take_for_one_are_refused(tmp_path, one, other):
+    files = {f"pets/{split}/{label}/0.png": png() for split in ("train", "test") for label in (one, other)}
+
+    with pytest.raises(DataError, match="differ only in case or accents"):
+        opened(tar_of(tmp_path / "pets.tar", files))
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+    lists = {"train2": "\ufeff" + TRAIN, "val2": VAL}
+
+    assert opened(tar_of(tmp_path / "pets.tar", listed(**lists))).published
+
+
+@pytest.mark.parametrize("name", ["splits", "splits/Train.txt", "splits/folds.csv"])
+def test_splits_that_are_no_lists_are_not_passed_over(tmp_path, name):
+    with pytest.raises(DataError, match=r"pets\.tar has split lists for nothing; splits/train\*\.txt and"):
+        opened(tar_of(tmp_path / "pets.tar", small(**{f"pets/{name}": TRAIN.encode()})))
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"train in pets\.tar does not fit: images belong in train/CLASS/"):
+        opened(tar_of(tmp_path / "pets.tar", {"pets/train": png(), **small()}))
+
+
+@pytest.mark.parametrize("letter", ["\n", "\x1b", "\x85", "\udcff"])
+def test_names_that_a_record_or_a_terminal_cannot_show_are_refused(image_folder, tmp_path, letter):
+    files = small(**{f"pets/{split}/{letter}/0.png": png() for split in ("train", "test")})
+    with pytest.raises(DataError, match=r"holds control characters or is not UTF-8"):
+        opened(tar_of(tmp_path / "pets.tar", files))
+
+    folder = image_folder({"cat": 2, "dog": 2}, name=f"pets{letter}")
+    with pytest.raises(DataError, match=r"the name 'pets\\.*' in .* holds control characters"):
+        opened(folder)
