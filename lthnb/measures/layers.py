@@ -1,8 +1,5 @@
 """What a ticket looks like inside: its density layer by layer, beside masks that no training shaped."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,28 +25,30 @@ def measure(run: FinishedRun) -> dict[str, Any]:
         mask of a relative's rewind weights keeps, and shares with that of this run; ``norms`` {dense, ticket:
         per block} (see ``branch_norms``); ``dead`` and ``channels`` per round (see ``saved``).
     """
+    sizes = run.record.prunable
     dense = run.ticket(0)
     ticket = run.ticket(run.last)
-    row = Row(run.record.prunable)
     initial = prunable(build(ticket.architecture, run.record.config.seed))
-    ranks = {"init": row.ranks(initial), "rewind": row.ranks(dense.states["rewind"])}
-    mine = row.flat(ticket.masks)
+    ranks = {"init": ranked(initial, sizes), "rewind": ranked(dense.states["rewind"], sizes)}
+    rounds = [sum(row["kept"]) for row in run.record.rounds]
+    null = {name: [count(rank < total, sizes) for total in rounds] for name, rank in ranks.items()}
+    mine = flat(ticket.masks, sizes)
     kept = mine.sum()
     largest = {name: rank < kept for name, rank in ranks.items()}
-    shared = {name: row.count(mine & mask) for name, mask in largest.items()}
+    shared = {name: count(mine & mask, sizes) for name, mask in largest.items()}
     rewinds: dict[str, dict[str, list[int]]] = {}
     for relative in run.relatives:
-        shared[relative.key] = row.count(mine & row.flat(relative.ticket(run.last).masks))
-        theirs = row.ranks(relative.ticket(0).states["rewind"]) < kept
+        their_ticket = flat(relative.ticket(run.last).masks, sizes)
+        shared[relative.key] = count(mine & their_ticket, sizes)
+        theirs = ranked(relative.ticket(0).states["rewind"], sizes) < kept
         rewinds[relative.key] = {
-            "kept": row.count(theirs),
-            "shared": row.count(theirs & largest["rewind"]),
+            "kept": count(theirs, sizes),
+            "shared": count(theirs & largest["rewind"], sizes),
         }
-    rounds = [sum(pruned["kept"]) for pruned in run.record.rounds]
-    spent = [saved(run.ticket(index).masks, ticket.architecture) for index in range(len(rounds))]
+    spent = [saved(run.ticket(row["round"]).masks, ticket.architecture) for row in run.record.rounds]
     return {
         "round": run.last,
-        "null": {name: [row.count(rank < total) for total in rounds] for name, rank in ranks.items()},
+        "null": null,
         "shared": shared,
         "rewinds": rewinds,
         "dead": [dead for dead, _ in spent],
@@ -58,23 +57,21 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Row:
-    """All prunable weights of a network in a row, layer after layer."""
+def flat(layers: dict[str, Tensor], sizes: dict[str, int]) -> Tensor:
+    """The layers that ``sizes`` names in a row, (weights,)."""
+    return torch.cat([layers[name].detach().flatten() for name in sizes])
 
-    sizes: dict[str, int]  # layer -> its weights
 
-    def flat(self, layers: dict[str, Tensor]) -> Tensor:
-        """The layers in a row, (weights,)."""
-        return torch.cat([layers[name].detach().flatten() for name in self.sizes])
+def ranked(weights: dict[str, Tensor], sizes: dict[str, int]) -> Tensor:
+    """Rank of each weight by magnitude, 0 for the largest, (weights,) int64."""
+    order = flat(weights, sizes).abs().argsort(descending=True)
+    return order.argsort()
 
-    def ranks(self, weights: dict[str, Tensor]) -> Tensor:
-        """Rank of each weight by magnitude, 0 for the largest, (weights,) int64."""
-        return self.flat(weights).abs().argsort(descending=True).argsort()
 
-    def count(self, mask: Tensor) -> list[int]:
-        """Survivors in each layer of a mask of all weights, (weights,) bool."""
-        return [int(layer.sum()) for layer in mask.split([*self.sizes.values()])]
+def count(mask: Tensor, sizes: dict[str, int]) -> list[int]:
+    """Survivors in each layer of a mask of all weights, (weights,) bool."""
+    layers = mask.split(list(sizes.values()))
+    return [int(layer.sum()) for layer in layers]
 
 
 def saved(masks: Masks, architecture: Architecture) -> tuple[int, float]:

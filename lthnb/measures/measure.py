@@ -1,7 +1,5 @@
 """What is measured on a run later than it was made: ``KEY.MEASURE.json``, beside its record."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

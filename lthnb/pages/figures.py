@@ -1,16 +1,12 @@
 """Every plot, one function per kind, from records alone. Dense is grey, tickets are blue, controls orange."""
 
-from __future__ import annotations
-
-import itertools
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lthnb.config import AUGMENTATIONS
+from lthnb.config import AUGMENTATIONS, ROOT
 from lthnb.pages import inside, stats
 from lthnb.pages.frame import CONTROL_ARMS, at, pick, same_data
 from lthnb.runs.record import Record
@@ -21,24 +17,12 @@ CONTROL = "#e07b00"
 LEVEL = {"color": DENSE, "linewidth": 1}
 ONE_SEED = {"color": TICKET, "linewidth": 0.6, "alpha": 0.5}
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
-CONTROL_LINES = dict(zip(CONTROL_ARMS.values(), itertools.cycle(("--", ":", "-."))))
-STYLE = {
-    "figure.figsize": (7, 4),
-    "figure.dpi": 110,
-    "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-}
+CONTROL_LINES = ("--", ":", "-.")
 
 
 def use_style() -> None:
     """Set matplotlib's defaults for all pages: readable at column width, in print and on a phone."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(ROOT / "book" / "figures.mplstyle")
 
 
 def panels(*widths: float) -> list[Axes]:
@@ -149,7 +133,7 @@ def controls_by_density(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     tickets = data[data["arm"].isin(["dense", "ticket"])]
     accuracy_by_density(tickets, ("test",), ax)
-    for name, style in CONTROL_LINES.items():
+    for name, style in zip(CONTROL_ARMS.values(), CONTROL_LINES, strict=True):
         means = by_density(pick(data, arm=name), "test").mean(axis=1)
         ax.plot(means, style, color=CONTROL, marker=".", label=name)
     small = at(pick(data, arm="small dense"), "dense")
@@ -194,7 +178,7 @@ def density_by_layer(
     measured = [measures[record.config.key] for record in records] if measures else []
     index = measured[0]["round"] if measures else -1
     sizes = inside.layer_sizes(records[0])
-    density = 100 * np.array([record.rounds[index]["kept"] for record in records]) / sizes
+    density = 100 * np.array([inside.densities(record)[index] for record in records])
     ax.bar(range(len(sizes)), density.mean(0), color=TICKET, alpha=0.6, label="ticket")
     ax.plot(density.T, "_", color=TICKET, markersize=8)
     if measures:
@@ -215,7 +199,8 @@ def density_by_part(records: list[Record], ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     parts = 100 * inside.part_densities(records)
     density = records[0].density
-    ax.set_prop_cycle(color=plt.get_cmap("viridis")(np.linspace(0, 0.9, parts.shape[1])))
+    shades = plt.get_cmap("viridis")(np.linspace(0, 0.9, parts.shape[1]))
+    ax.set_prop_cycle(color=shades)
     ax.plot(density, parts, "-o", markersize=4, label=parts.columns)
     ax.plot(density, 100 * np.array(density), **LEVEL, label="whole network")
     density_axis(ax, density)

@@ -1,7 +1,5 @@
 """All numbers of some runs as one tidy table: a row per run, round and split."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from math import ceil, nan
 from typing import Any
@@ -116,7 +114,7 @@ def same_data(data: pd.DataFrame) -> None:
         raise ValueError(f"records of {sets} different data sets do not belong in one curve")
 
 
-def by_role(data: pd.DataFrame, roles: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def by_role(data: pd.DataFrame, roles: dict[str, str]) -> tuple[pd.DataFrame, ...]:
     """The runs on CIFAR-10's original pixels, those on the whole set, and the smoke runs among them.
 
     Where no whole set is wanted, the runs on the original pixels take its place.

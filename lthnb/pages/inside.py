@@ -1,7 +1,5 @@
 """Where a ticket's weights are: densities of parts, work left, overlap with other masks; from records."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +8,7 @@ import pandas as pd
 
 from lthnb.runs.record import Record
 
-Counts = list[int]  # weights of each prunable layer
+Counts = list[int] | pd.Series  # weights of each prunable layer
 Measures = dict[str, dict[str, Any]]  # key of a run -> what measures.layers finds on it
 
 
@@ -30,19 +28,24 @@ def layer_sizes(record: Record) -> np.ndarray:
     return np.array(list(record.prunable.values()))
 
 
+def densities(record: Record) -> np.ndarray:
+    """Fraction of the weights kept, (rounds, layers)."""
+    kept = [row["kept"] for row in record.rounds]
+    return kept / layer_sizes(record)
+
+
 def work(record: Record, index: int) -> float:
     """Multiply-adds of a round's convolutions for one image, if zero weights were skipped."""
-    share = np.array(record.rounds[index]["kept"]) / layer_sizes(record)
-    return float((share * multiply_adds(record)).sum())
+    return float(densities(record)[index] @ multiply_adds(record))
 
 
 def part_densities(records: list[Record]) -> pd.DataFrame:
     """Density of stem, shortcuts and each stage's 3x3 convolutions (columns) by round: means over seeds."""
-    parts = [part_of(layer) for layer in records[0].prunable]
-    kept = np.mean([[row["kept"] for row in record.rounds] for record in records], axis=0)
-    by_part = pd.DataFrame(kept).T.groupby(parts).sum().T
-    sizes = pd.Series(layer_sizes(records[0])).groupby(parts).sum()
-    return by_part / sizes
+    sizes = pd.Series(records[0].prunable)
+    density = np.mean([densities(record) for record in records], axis=0)
+    kept = pd.DataFrame(density, columns=sizes.index) * sizes
+    by_part = kept.T.groupby(part_of).sum().T
+    return by_part / sizes.groupby(part_of).sum()
 
 
 def part_of(layer: str) -> str:
@@ -93,18 +96,23 @@ def compared(
     rewind weights of both.
     """
     values = measures[record.config.key]
-    index = values["round"]
-    ticket = record.rounds[index]["kept"]
-    null = {weights: values["null"][weights][index] for weights in ("init", "rewind")}
-    for weights, kept in null.items():
-        yield f"masks by {weights} weights", values["shared"][weights], ticket, kept
+    kept = kept_by_masks(record, values)
+    for weights in ("init", "rewind"):
+        yield f"masks by {weights} weights", values["shared"][weights], kept["ticket"], kept[weights]
     for key, theirs in values["rewinds"].items():
         other = by_key.get(key)
         pair = other and pair_of(record, other, key in measures)
         if pair:
-            shared = values["shared"][key]
-            yield f"tickets, {pair}", shared, ticket, other.rounds[index]["kept"]
-            yield f"rewind weights, {pair}", theirs["shared"], null["rewind"], theirs["kept"]
+            other_kept = other.rounds[values["round"]]["kept"]
+            yield f"tickets, {pair}", values["shared"][key], kept["ticket"], other_kept
+            yield f"rewind weights, {pair}", theirs["shared"], kept["rewind"], theirs["kept"]
+
+
+def kept_by_masks(record: Record, values: dict[str, Any]) -> pd.DataFrame:
+    """Weights that the ticket keeps, and the null masks init and rewind (columns), in each layer (rows)."""
+    index = values["round"]
+    nulls = {weights: kept[index] for weights, kept in values["null"].items()}
+    return pd.DataFrame({"ticket": record.rounds[index]["kept"], **nulls})
 
 
 def pair_of(record: Record, other: Record, measured: bool) -> str:
@@ -125,11 +133,9 @@ def explained(records: list[Record], measures: Measures) -> pd.DataFrame:
     """
     shares = []
     for record in records:
-        values = measures[record.config.key]
-        index = values["round"]
-        ticket = np.array(record.rounds[index]["kept"])
-        even = layer_sizes(record) * record.density[index]
-        nulls = pd.DataFrame({weights: kept[index] for weights, kept in values["null"].items()})
-        misplaced = nulls.sub(ticket, axis=0).abs().sum()
-        shares.append(100 * (1 - misplaced / np.abs(ticket - even).sum()))
+        kept = kept_by_masks(record, measures[record.config.key])
+        sizes = layer_sizes(record)
+        kept["even"] = sizes * kept["ticket"].sum() / sizes.sum()
+        misplaced = kept.sub(kept["ticket"], axis=0).abs().sum()
+        shares.append(100 * (1 - misplaced / misplaced["even"]))
     return pd.DataFrame(shares)

@@ -1,7 +1,5 @@
 """Every published number of the first paper, with ours beside it."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from dataclasses import dataclass
@@ -81,7 +79,7 @@ def filled(name: str, entry: dict[str, Any], runs: Runs) -> Row:
 
 def markdown(board: list[Row]) -> str:
     """The scoreboard as a Markdown table: the paper's numbers, ours, and what may be said."""
-    lines = [list(HEADERS), ["---"] * len(HEADERS)]
+    lines = [HEADERS, ["---"] * len(HEADERS)]
     lines += [[data_words(row.published), row.published["method"], *result_words(row)] for row in board]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

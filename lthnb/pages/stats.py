@@ -1,7 +1,5 @@
 """Numbers with their uncertainty: the unit is the seed, comparisons are paired by seed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,14 +58,9 @@ def sign_flip(values: Values) -> float:
     return float(test.pvalue)
 
 
-def kendall(first: Values, second: Values) -> float:
-    """Kendall's tau-b of two equally long lists; nan when one is constant or shorter than two."""
-    return pd.Series(first).corr(pd.Series(second), method="kendall", min_periods=2)
-
-
 def direction(gain: Interval, published: float) -> str:
     """Say what a run below paper scale may say of a published gain: direction agrees, opposite or open."""
-    if math.isnan(gain.low) or gain.low <= 0 <= gain.high:
+    if not gain.low * gain.high > 0:  # both ends on one side of 0; nan is on none
         return "open"
     return "direction agrees" if (gain.mean > 0) == (published > 0) else "opposite"
 
@@ -103,12 +96,6 @@ def difference(first: pd.Series, second: pd.Series) -> pd.Series:
     return first - second
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
-    """Accuracy of ``first`` minus that of ``second``, in points by seed; both hold one row per seed."""
-    percent = [100 * rows.set_index("seed")["accuracy"] for rows in (first, second)]
-    return difference(*percent)
-
-
 def gains(data: pd.DataFrame, which: str = "ticket", split: str = "test") -> pd.Series:
     """A run's ticket minus its own dense network, in points by seed; see ``frame.at`` for ``which``."""
     later = at(data, which, split)
@@ -131,11 +118,6 @@ def outcome(data: pd.DataFrame, split: str = "test") -> dict[str, float | int]:
     }
 
 
-def interaction(plain: pd.DataFrame, augmented: pd.DataFrame) -> pd.Series:
-    """(ticket - dense) with augmentation minus (ticket - dense) without, in points by seed."""
-    return difference(gains(augmented), gains(plain))
-
-
 def best_gains(data: pd.DataFrame) -> pd.Series:
     """Gains as the paper counts them: best test epoch of the best round over best test epoch of the dense.
 
@@ -143,7 +125,7 @@ def best_gains(data: pd.DataFrame) -> pd.Series:
     construction; only for laying beside a published number. In points, by key of the run.
     """
     rows = pick(data, split="test")
-    dense = pick(rows, round=0).set_index("key")["peak"]
+    dense = at(data, "dense").set_index("key")["peak"]
     pruned = rows[rows["density"].between(PAPERS_LAST_DENSITY, 1, inclusive="neither")]
     return 100 * (pruned.groupby("key")["peak"].max() - dense).dropna()
 
@@ -155,9 +137,13 @@ def judged(data: pd.DataFrame, published: float, profile: str) -> str:
 
 
 def density_taus(data: pd.DataFrame) -> pd.Series:
-    """Kendall's tau of data size and the density chosen on val, or nan, per set, seed and augmentation."""
+    """Kendall's tau-b of data size and the density chosen on val, per set, seed and augmentation.
+
+    nan where one of them is constant or there are fewer than two.
+    """
     groups = at(data, "chosen").groupby(["data", "seed", "augment"])
-    return pd.Series([kendall(group["images"], group["density"]) for _, group in groups], dtype=float)
+    taus = [group["images"].corr(group["density"], "kendall", min_periods=2) for _, group in groups]
+    return pd.Series(taus, dtype=float)
 
 
 def equal_size(dense: pd.Series, value: float) -> float:
@@ -167,7 +153,8 @@ def equal_size(dense: pd.Series, value: float) -> float:
     """
     if value > dense.max():
         return math.inf
-    return float(np.exp(np.interp(value, dense.cummax(), np.log(dense.index))))
+    sizes = np.log(dense.index)
+    return float(np.exp(np.interp(value, dense.cummax(), sizes)))
 
 
 def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
@@ -176,13 +163,17 @@ def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
     ``data`` holds runs of one size. Also ``small dense - dense``: what fewer weights alone do.
     """
     tickets = at(pick(data, arm="ticket"), "ticket")
-    dense = at(pick(data, arm="dense"), "dense")
-    small = nearest_size(data, tickets["kept"].iloc[0])
     same_round = pick(data, round=tickets["round"].iloc[0], split="test")
-    controls = {name: pick(same_round, arm=name) for name in CONTROL_ARMS.values()}
-    others = {"dense": dense, "small dense": small, **controls}
-    differences = {name: paired(tickets, other) for name, other in others.items()}
-    return differences | {"small dense - dense": paired(small, dense)}
+    rows = {
+        "ticket": tickets,
+        "dense": at(pick(data, arm="dense"), "dense"),
+        "small dense": nearest_size(data, tickets["kept"].iloc[0]),
+        **{name: pick(same_round, arm=name) for name in CONTROL_ARMS.values()},
+    }
+    points = {name: 100 * of_arm.set_index("seed")["accuracy"] for name, of_arm in rows.items()}
+    ticket = points.pop("ticket")
+    differences = {name: difference(ticket, other) for name, other in points.items()}
+    return differences | {"small dense - dense": difference(points["small dense"], points["dense"])}
 
 
 def nearest_size(data: pd.DataFrame, weights: int) -> pd.DataFrame:

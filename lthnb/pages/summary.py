@@ -1,7 +1,5 @@
 """The numbers of each page's sentences: one function a page, plain Python values by name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

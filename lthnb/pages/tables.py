@@ -1,7 +1,5 @@
 """What a page prints as tables: frames of text with units in their headers, from records alone."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -96,7 +94,7 @@ def interactions(data: pd.DataFrame) -> Lines:
     for (images, augment), group in data.groupby(["images", "augment"]):
         plain = pick(data, images=images, augment="base")
         if augment != "base" and len(plain):
-            effect = stats.interaction(plain, group)
+            effect = stats.difference(stats.gains(group), stats.gains(plain))
             yield {
                 "images": f"{images:,}",
                 "augmentation": augment,

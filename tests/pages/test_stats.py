@@ -10,7 +10,7 @@ from helpers.made_up import record
 
 from lthnb.config import ROOT
 from lthnb.pages import stats
-from lthnb.pages.frame import at, frame
+from lthnb.pages.frame import frame
 from lthnb.runs import choice
 
 
@@ -64,16 +64,22 @@ def test_one_difference_has_no_sign_flip_test():
     assert math.isnan(stats.sign_flip([3.0]))
 
 
+def taus(images, density):
+    """Tau of these sizes and the densities chosen on val, all of one seed."""
+    about = {"chosen": True, "split": "test", "data": "glyphs", "seed": 0, "augment": "base"}
+    return stats.density_taus(pd.DataFrame({"images": images, "density": density, **about}))
+
+
 @pytest.mark.parametrize(
-    ("second", "tau"), [([1, 5, 9], 1), ([3, 2, 1], -1), ([1, 3, 2], 1 / 3), ([1, 1, 2], 2 / math.sqrt(6))]
+    ("density", "tau"), [([1, 5, 9], 1), ([3, 2, 1], -1), ([1, 3, 2], 1 / 3), ([1, 1, 2], 2 / math.sqrt(6))]
 )
-def test_tau_counts_pairs_in_one_order(second, tau):
-    assert stats.kendall([1, 2, 3], second) == pytest.approx(tau)
+def test_tau_counts_pairs_in_one_order(density, tau):
+    assert list(taus([1, 2, 3], density)) == [pytest.approx(tau)]
 
 
-@pytest.mark.parametrize(("first", "second"), [([1, 2, 3], [4, 4, 4]), ([1], [2])])
-def test_nothing_that_varies_has_no_tau(first, second):
-    assert math.isnan(stats.kendall(first, second))
+@pytest.mark.parametrize(("images", "density"), [([1, 2, 3], [4, 4, 4]), ([1], [2])])
+def test_nothing_that_varies_has_no_tau(images, density):
+    assert taus(images, density).isna().all()
 
 
 def test_no_value_has_no_mean_and_prints_as_a_dash():
@@ -114,20 +120,19 @@ def test_gains_of_several_augmentations_are_each_paired_with_their_own_dense():
 
 
 def test_pairs_are_matched_by_seed():
-    first = frame([record([0.3, 0.4], seed=0), record([0.5, 0.52], seed=1)])
-    second = frame([record([0.45], seed=1), record([0.1], seed=0)])
+    first = pd.Series([40, 52], index=[0, 1])
+    second = pd.Series([45, 10], index=[1, 0])
 
-    gains = stats.paired(at(first, "ticket"), at(second, "dense"))
-    assert gains.to_dict() == pytest.approx({0: 30, 1: 7})
+    assert stats.difference(first, second).to_dict() == {0: 30, 1: 7}
 
 
 @pytest.mark.parametrize("seeds", [[0, 2], [0], [0, 1, 1]])
 def test_unequal_or_doubled_seeds_make_no_pairs_and_are_named(seeds):
-    sides = [at(frame([record([0.3], seed=seed) for seed in side]), "dense") for side in ([0, 1], seeds)]
+    sides = [pd.Series(0.3, index=side) for side in ([0, 1], seeds)]
 
     for first, second in (sides, sides[::-1]):
         with pytest.raises(ValueError, match=r"seeds \[.*0.*\] and \[.*\] make no pairs"):
-            stats.paired(first, second)
+            stats.difference(first, second)
 
 
 def test_seeds_doubled_on_both_sides_make_no_pairs_either():
@@ -197,13 +202,6 @@ def test_of_small_networks_the_one_of_the_ticket_s_size_is_taken():
     data = frame(large + made_up.controls())
 
     assert set(stats.nearest_size(data, 500)["widths"]) == {"2-4-8-16"}
-
-
-def test_the_interaction_is_the_difference_of_gains():
-    plain = frame(made_up.group(0.2, 0.3))
-    augmented = frame(made_up.group(0.2, 0.35))
-
-    assert list(stats.interaction(plain, augmented)) == pytest.approx([5, 5, 5])
 
 
 def test_the_equal_size_is_read_off_a_log_scale():
