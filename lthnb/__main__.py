@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
 
-from lthnb.config import ROOT, DataMissing, RunConfig, UserError
+from lthnb.config import ROOT, DataMissing, ParameterError, RunConfig, UserError
+from lthnb.rules import whole
 from lthnb.runs.files import Damaged, is_locked, lock, remove
 from lthnb.runs.record import folders, read
 
@@ -26,13 +28,13 @@ def whole_state(folder: Path) -> tuple[str, str, str]:
     from lthnb.runs.ticket import read_packed
 
     record = folder.with_suffix(".json")
-    if record.exists():
+    if os.path.lexists(record):  # a link that leads nowhere is no run without a record
         made = read(record)
         return "done", f"{len(made.rounds)} rounds", made.config.slug
     name = "running" if is_locked(folder) else "interrupted"
     diverged = folder / "diverged.json"
     if diverged.exists():
-        return "diverged", json.loads(diverged.read_text())["message"], ""
+        return "diverged", why_diverged(diverged), ""
     for path in sorted(folder.glob("checkpoint-*.safetensors"), reverse=True):
         try:
             _, about = read_packed(path)
@@ -45,10 +47,20 @@ def whole_state(folder: Path) -> tuple[str, str, str]:
     return name, "before the first checkpoint", ""
 
 
+def why_diverged(path: Path) -> str:
+    """What a run that diverged left behind; raise ``Damaged`` if that tells nothing."""
+    try:
+        return str(json.loads(path.read_text())["message"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise Damaged(f"{path.name} does not say why: {error}") from error
+
+
 def runs(options: argparse.Namespace) -> int:
     """List the runs of a folder, or clear the working files of some."""
     top = folders(options.runs)[0]
-    names = {path.with_suffix("") for path in top.glob("*") if path.suffix in ("", ".json")}
+    if options.runs and not top.is_dir():
+        raise ParameterError(f"--runs must be a folder, got {options.runs!r}")
+    names = {path.with_suffix("") for path in top.glob("*") if path.suffix == ".json" or path.is_dir()}
     paths = sorted(path for path in names if re.fullmatch("[0-9a-f]{16}", path.name))
     if options.clear:
         return clear(paths, options.clear, top)
@@ -79,19 +91,25 @@ def bench(options: argparse.Namespace) -> int:
     """Print, and with ``--json`` keep, how fast this machine is."""
     from lthnb.runs.files import write
 
+    whole(1, 50_000).check("--images", options.images)
+    kept = Path(options.json)
+    if options.json and (kept.is_dir() or not kept.absolute().parent.is_dir()):
+        raise ParameterError(f"--json must name a file in a folder that is there, got {options.json!r}")
     tests = ROOT / "tests"
     if not (tests / "helpers" / "speed.py").exists():
         raise DataMissing(f"the plain references are not in {tests}; bench runs in the repository")
     sys.path.insert(0, str(tests))
-    from helpers.speed import measure, shown
+    from helpers import gpu, speed
 
     print(f"{'one thread, CPU time':<52}{'ours':>12}{'plain':>12}  {'ratio':>7}")
     rows = []
-    for row in measure(options.images):
+    for row in gpu.measure() if options.gpu else speed.measure(options.images):
         rows.append(row)
-        print(shown(row), flush=True)
+        print(speed.shown(row), flush=True)
+    if options.gpu:
+        print(gpu.kernels())
     if options.json:
-        write(Path(options.json), json.dumps(rows, indent=1).encode())
+        write(kept, json.dumps(rows, indent=1).encode())
     return 0
 
 
@@ -131,6 +149,7 @@ def parser() -> argparse.ArgumentParser:
     speed = commands.add_parser("bench", help="speed of this machine, each figure beside the plain way")
     speed.set_defaults(do=bench)
     speed.add_argument("--images", type=int, default=2000, metavar="N", help="to augment; default 2000")
+    speed.add_argument("--gpu", action="store_true", help="only what needs a GPU, in under a minute")
     speed.add_argument("--json", default="", metavar="FILE", help="keep the rows as JSON")
     again = commands.add_parser("verify", help="evaluate tickets again and compare with their records")
     again.set_defaults(do=verify)
@@ -174,8 +193,13 @@ def main(words: list[str] | None = None) -> int:
     """Parse the command line; return the exit status."""
     options = parser().parse_args(words)
     try:
-        return options.do(options)
-    except UserError as error:
+        status = options.do(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # who reads has seen enough, ``head`` for example
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as a shell counts it
+    except (UserError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

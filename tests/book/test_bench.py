@@ -1,6 +1,8 @@
 import json
 
 import torch
+from helpers import gpu
+from helpers.pretended import pretended
 
 from lthnb import __main__
 
@@ -15,3 +17,20 @@ def test_bench_prints_each_figure_beside_the_plain_way_and_keeps_them(tmp_path, 
     assert {row["ratio"] > 0 for row in rows.values() if row["ratio"]} == {True}
     assert rows["random augmentation, 32 px images/s, beside Pillow"]["ratio"] > 1
     assert sum("demo epoch" in what for what in rows) == 4
+
+
+def test_bench_of_a_gpu_needs_one(capsys):
+    assert __main__.main(["bench", "--gpu"]) == 1
+    assert "bench --gpu needs a GPU, and torch finds none" in capsys.readouterr().err
+
+
+def test_bench_of_a_gpu_runs_on_a_pretended_one(monkeypatch, capsys):
+    monkeypatch.setattr(gpu.measure, "__defaults__", (2, 50, 100, 2))
+    monkeypatch.setattr(gpu.kernels, "__defaults__", (2, 100))
+    monkeypatch.setattr(gpu, "ACTIVITIES", gpu.ACTIVITIES[:1])  # there are no kernels to be seen
+    with pretended():
+        assert __main__.main(["bench", "--gpu"]) == 0
+    said = capsys.readouterr().out
+
+    for part in ("step, bf16, captured", "all splits, TF32", "pruning", "checkpoint", "aten::convolution"):
+        assert part in said

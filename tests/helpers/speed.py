@@ -17,6 +17,7 @@ try:
 except ImportError:  # Windows has none
     resource = None
 
+from helpers import gpu
 from lthnb.config import PROFILES, RunConfig, TrainConfig, stream
 from lthnb.images import glyphs
 from lthnb.images.splits import load
@@ -24,15 +25,15 @@ from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.machine import set_determinism
 from lthnb.training import augment, imp, masks
 from lthnb.training import loop as inner
-from lthnb.training.loop import History, copy, evaluate, predict
+from lthnb.training.loop import History, copy, evaluate
 from lthnb.training.networks import build
-from lthnb.training.step import Step, graphed
+from lthnb.training.step import Step
 
 Row = dict[str, Any]
 
 
 def measure(images: int = 2000) -> Iterator[Row]:
-    """Time augmentation, training, evaluation and checkpoints on one thread; on CUDA the paper's step too.
+    """Time augmentation, training, evaluation and checkpoints on one thread; on CUDA ``gpu.measure`` too.
 
     Yields rows {what, value, plain, ratio}: ``plain`` is the same work by Pillow or a loader and a plain loop
     (``reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
@@ -41,7 +42,7 @@ def measure(images: int = 2000) -> Iterator[Row]:
     yield from _augmentation(glyphs.glyphs().read("train", torch.arange(images), 32).contiguous())
     yield from _training(RunConfig.of(name="glyphs", **PROFILES["demo"]).replace(test_limit=2000))
     if torch.cuda.is_available():
-        yield from _paper_step()
+        yield from gpu.measure()
     if resource:
         yield _row("peak memory, MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
@@ -100,45 +101,7 @@ def _epochs(step: Step, config: TrainConfig) -> None:
         step.losses(len(images))
 
 
-def _paper_step() -> Iterator[Row]:
-    """The paper's step at batch 100 in bf16, eager and captured, beside what arithmetic or memory allows.
-
-    Then evaluation and augmentation of 10,000 images, and the memory that all of it took.
-    """
-    square = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    flops, copied = 2 * 8192**3 * _rate(lambda: square @ square), 2 * square.nbytes * _rate(square.clone)
-    data, config = load(glyphs.glyphs(), RunConfig.of(name="glyphs").data, 0, "cuda"), RunConfig().train
-    images, labels = data.train.images[:100], data.train.labels[:100]
-    for name, capture in (("eager", None), ("captured", graphed)):
-        model = build(imp.architecture_of(RunConfig(), data), 0).to("cuda")
-        step = Step(model, data, config, "bf16", capture)
-        step.begin(masks.ones(model))
-        step.begin_epoch(0.1)
-        steps = _rate(lambda step=step: step(images, labels), 200)
-        yield _row(f"paper step, {name}, ms", 1000 / steps)
-    yield _row("captured steps/s, beside the arithmetic floor", steps, flops / (100 * 3.329e9))
-    yield _row("captured steps/s, beside the memory floor", steps, copied / (1.84e9 + 24 * 11_173_962))
-    test = data.test.images[:10_000]
-    yield _row(
-        "evaluation of 10,000 images in fp32, ms", 1000 / _rate(lambda: predict(model.eval(), data, test))
-    )
-    draws = augment.Draws([stream(0, "bench")], len(test))
-    for name, ours in (
-        ("random augmentation", augment.random_operations),
-        ("AutoAugment", augment.auto_policy),
-    ):
-        yield _row(f"{name} of 10,000 images, ms", 1000 / _rate(lambda ours=ours: ours(test, draws), 3))
-    yield _row("peak memory of the device, MiB", torch.cuda.max_memory_allocated() / 2**20)
-
-
-def _rate(action: Callable[[], object], times: int = 20) -> float:
-    """Actions per second; the device is waited for."""
-    from torch.utils.benchmark import Timer
-
-    return 1 / Timer("action()", globals={"action": action}).timeit(times).mean
-
-
 def shown(row: Row) -> str:
     """One line of the table."""
     beside = f"{row['plain']:>12,.0f}  {row['ratio']:>6.2f}x" if row["plain"] else ""
-    return f"{row['what']:<52}{row['value']:>12,.1f}{beside}"
+    return f"{row['what']:<52}{row['value']:>12,.2f}{beside}"
