@@ -53,8 +53,9 @@ def execute(
     Raises:
         MissingRun: the run that this one requires is not on record (``queue.missing`` puts it first).
         DataError: the images are not those that the configuration names.
-        RunBusy, DiskFull, OutOfMemory, DeviceLost, Diverged: the last checkpoint is whole, the same command
-            goes on.
+        TicketError: a ticket of the required run is missing or damaged (``sweep.work`` makes it again).
+        RunBusy, DiskFull, OutOfMemory, DeviceLost, NotCaptured, Diverged: the last checkpoint is whole, the
+            same command goes on.
     """
     machine.set_determinism()
     folder = record.folders(settings.runs)[0] / config.key

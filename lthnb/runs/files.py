@@ -128,12 +128,12 @@ def read(path: Path) -> bytes:
     """Return a sealed file's bytes.
 
     Raises:
-        Damaged: they are not those that were sealed, or the name is that of a folder or of a broken link.
+        Damaged: they are not those that were sealed, or a folder, pipe or broken link has the name.
         FileMissing, NotReadable: there is no such file, or the system refuses it.
     """
     try:
-        if path.is_dir() or (path.is_symlink() and not path.exists()):
-            raise Damaged(f"{path.name} is damaged: it is a folder, or a link that leads nowhere")
+        if os.path.lexists(path) and not path.is_file():  # a pipe would be waited for
+            raise Damaged(f"{path.name} is damaged: it is no file, but a folder, pipe or broken link")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise FileMissing(f"there is no file {path}") from error
@@ -161,8 +161,9 @@ def clean(folder: Path) -> None:
     """Remove what killed writers and removers of a run left behind; only for the holder of its lock."""
     beside = folder.parent
     name = folder.name
-    removed = [*beside.glob(f".{name}.????????"), *beside.glob(f".{name}.json.????????")]
-    for left in [*folder.glob(".*.????????"), *removed]:
+    removed = beside.glob(f".{name}.????????")
+    written = beside.glob(f".{name}.*json.????????")  # the record, and what was measured later
+    for left in [*folder.glob(".*.????????"), *removed, *written]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -219,8 +220,8 @@ def _acquired(folder: Path, wait: float) -> FileLock:
 
 
 def _holder(folder: Path) -> str:
-    with suppress(OSError):
-        return f"process {(folder / 'holder').read_text()}"
+    with suppress(OSError, ValueError):
+        return f"process {int((folder / 'holder').read_text())}"
     return "another process"
 
 

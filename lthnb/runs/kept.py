@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ def wanted(config: RunConfig, rows: list[dict[str, Any]]) -> set[int | None]:
 def tidy(folder: Path, config: RunConfig, rows: list[dict[str, Any]]) -> None:
     """Remove what a finished run needs no more: checkpoints, and weights that looked best for a while."""
     Checkpoints(folder, config.key, {}).clear()
-    for path in sorted(folder.glob("round-*.safetensors")):
+    for row in rows:
+        path = ticket_path(folder, row["round"])
         try:
             ticket = own_ticket(path)
         except TicketError as error:
-            set_aside(path, error)
+            if os.path.lexists(path):
+                set_aside(path, error)
             continue
-        if ticket.states and ticket.about["round"] not in wanted(config, rows):
+        if ticket.states and row["round"] not in wanted(config, rows):
             dataclasses.replace(ticket, states={}).save(path)
 
 

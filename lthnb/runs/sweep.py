@@ -39,7 +39,7 @@ Work = Callable[[Job], Iterator[int]]
 
 
 def work(job: Job) -> Iterator[int]:
-    """Make one run, or go on with it; yield the epochs done."""
+    """Make one run, or go on with it, and tickets of the run before that were lost; yield the epochs done."""
     source = remembered_source(job.dataset, job.settings.data_root)
     try:
         yield from execute(job.config, source, job.settings, again=job.again)
@@ -216,6 +216,8 @@ def absolute(runs: str) -> str:
 
 def run(config: RunConfig, dataset: str = "", settings: Settings | None = None) -> Record:
     """Make one run and what it requires, in this process, unless they are on record; return its record.
+
+    A run that another process holds is waited for.
 
     Args:
         dataset: how the images are opened, ``folder:PATH`` for example; empty: as its name says.

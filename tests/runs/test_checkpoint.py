@@ -128,7 +128,8 @@ def test_two_checkpoints_stay_and_a_damaged_one_is_set_aside(glyphs, stopped, ex
 
 
 def test_files_and_folders_with_the_names_of_checkpoints_hinder_nobody(glyphs, stopped, expected, capsys):
-    for name in ("checkpoint-abc.safetensors", "checkpoint-.safetensors", "checkpoint--1.safetensors"):
+    mine = [f"checkpoint-{name}.safetensors" for name in ("abc", "", "-1")] + ["round-abc.safetensors"]
+    for name in mine:
         (stopped / name).write_bytes(b"mine")
     (stopped / "checkpoint-000099.safetensors" / "inner").mkdir(parents=True)
     (stopped / "checkpoint-5000000.safetensors").symlink_to("nowhere")
@@ -138,8 +139,9 @@ def test_files_and_folders_with_the_names_of_checkpoints_hinder_nobody(glyphs, s
     for name in ("checkpoint-000099.safetensors", "checkpoint-5000000.safetensors"):
         assert f"NOTE {name} is set aside as {name}.damaged: " in said
     assert "going on in round 1 after epoch 3" in said
+    assert all((stopped / name).read_bytes() == b"mine" for name in mine)
+    (stopped / "round-abc.safetensors").unlink()
     assert faults.digest(SMALL, stopped.parent) == expected
-    assert (stopped / "checkpoint-abc.safetensors").read_bytes() == b"mine"
     assert (stopped / "checkpoint-000099.safetensors.damaged" / "inner").is_dir()
 
 

@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(FileMissing, match=rf"there is no file {path}"):
         files.read(path)
     path.mkdir()
-    with pytest.raises(Damaged, match=r"run\.json is damaged: it is a folder"):
+    with pytest.raises(Damaged, match=r"run\.json is damaged: it is no file, but a folder"):
         files.read(path)
     path.rmdir()
     path.write_text("")
@@ -127,6 +127,20 @@ def test_a_folder_in_the_place_of_a_lock_is_one_sentence(tmp_path):
         pass
 
 
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+
+    with pytest.raises(Damaged, match="it is no file, but a folder, pipe"):
+        files.read(tmp_path / "run.json")
+
+
+def test_a_holder_that_names_no_process_is_another_process(tmp_path):
+    with files.lock(tmp_path / "run"):
+        (tmp_path / "run" / "holder").write_bytes(b"\xff\xfe <script>" * 1000)
+        with pytest.raises(RunBusy, match="run is run by another process; wait"):
+            files.lock(tmp_path / "run", wait=0).__enter__()
+
+
 def test_a_folder_in_the_place_of_a_holder_hinders_nobody(tmp_path):
     (tmp_path / "run" / "holder").mkdir(parents=True)
 
@@ -156,7 +170,8 @@ def test_a_removal_that_was_killed_is_ended_by_the_next(tmp_path):
     for left in (".run.0123abcd", ".other.0123abcd"):
         (tmp_path / left).mkdir()
         (tmp_path / left / "round-00.safetensors").write_text("")
-    (tmp_path / ".run.json.0123abcd").write_text("half")
+    for name in (".run.json.0123abcd", ".run.layers.json.0123abcd"):
+        (tmp_path / name).write_text("half")
     with files.lock(folder):
         files.remove(folder)
 

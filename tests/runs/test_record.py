@@ -199,7 +199,7 @@ def test_a_damaged_record_counts_as_missing_by_name(tmp_path, capsys):
     path.symlink_to(tmp_path / "nowhere")
     assert not records.is_on_record(made.config, str(tmp_path))
     assert (
-        f"NOTE {path.name} is damaged: it is a folder, or a link that leads nowhere: it counts"
+        f"NOTE {path.name} is damaged: it is no file, but a folder, pipe or broken link: it"
         in capsys.readouterr().out
     )
 
