@@ -15,23 +15,20 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TWO = ("-p --parameters", "-r --parameters_raw")  # papermill's options that two words follow
 ONE = (
-    "-f --parameters_file", "-y --parameters_yaml", "-b --parameters_base64", "--engine", "-k --kernel",
-    "-l --language", "--cwd", "--autosave-cell-every", "--stdout-file", "--stderr-file", "--log-level",
-    "--start-timeout --start_timeout", "--execution-timeout",
-)  # fmt: skip
+    "-f --parameters_file -y --parameters_yaml -b --parameters_base64 --engine -k --kernel -l --language "
+    "--cwd --autosave-cell-every --stdout-file --stderr-file --log-level --start-timeout --start_timeout "
+    "--execution-timeout"
+)  # papermill's options that one word follows
 
 
 def command() -> click.Command:
     """A command line like papermill's, whose own is not loaded yet; its flags count as words."""
-    pairs = [click.Option(names.split(), nargs=2, multiple=True) for names in TWO]
-    options = [click.Option(names.split()) for names in ONE]
-    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
-    settings = {"ignore_unknown_options": True}
-    return click.Command(
-        "papermill", params=[*pairs, *options, words], context_settings=settings, add_help_option=False
-    )
+    pairs = (["-p", "--parameters"], ["-r", "--parameters_raw"])
+    params: list[click.Parameter] = [click.Option(names, nargs=2, multiple=True) for names in pairs]
+    params += [click.Option([name]) for name in ONE.split()]
+    params.append(click.Argument(["words"], nargs=-1))
+    return click.Command("papermill", params=params, context_settings={"ignore_unknown_options": True})
 
 
 def parsed(words: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -50,12 +47,14 @@ def complete(words: list[str], now: datetime) -> list[str]:
 
     The executed notebook lies where the records do: in the folder given as ``runs``, else in runs/.
     """
+    if {"--help-notebook", "--help", "-h"} & {*words}:
+        return words
     try:
         found, options = parsed(words)
     except click.UsageError:  # papermill tells it
         return words
     ours = len(found) == 1 and Path(found[0]).resolve().parent == ROOT / "notebooks"
-    if not ours or {"--help-notebook", "--help", "-h"} & {*words}:
+    if not ours:
         return words
     given = dict([*options["parameters"], *options["parameters_raw"]])
     folder = writable(given.get("runs") or str(ROOT / "runs"), options["cwd"] or "")
@@ -85,9 +84,9 @@ def is_papermill() -> bool:
 
 def show_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the one sentence of an error whose trace a notebook leaves out too, any other as usual."""
-    sentence = f"{getattr(error, 'ename', '')}: {getattr(error, 'evalue', '')}"
-    if getattr(error, "traceback", []) == [sentence]:
-        print(sentence, file=sys.stderr)
+    shown = getattr(error, "traceback", [])  # as the notebook shows it
+    if len(shown) == 1 and shown[0] == f"{error.ename}: {error.evalue}":
+        print(*shown, file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

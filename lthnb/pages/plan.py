@@ -12,13 +12,12 @@ import torch
 from lthnb import experiments
 from lthnb.config import RunConfig
 from lthnb.experiments import PLAN, Experiment
-from lthnb.images.dataset import DatasetInfo
-from lthnb.images.sources import serving
 from lthnb.measures.finished import FinishedRun
 from lthnb.measures.measure import MEASURES
 from lthnb.pages import study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
+from lthnb.pages.served import Served, serve
 from lthnb.rules import ParameterError, UserError, did_you_mean, ruled, rules_of, whole
 from lthnb.runs import record
 from lthnb.runs.costs import cost
@@ -93,16 +92,6 @@ def lines(wish: Wish) -> list[Experiment]:
     return planned
 
 
-def served(role: str, wish: Wish) -> tuple[str, DatasetInfo] | UserError:
-    """How the images of a role are opened, and what they are; or why they cannot be."""
-    dataset = serving(role, wish.dataset, wish.data_root)
-    try:
-        info = study.images_of(role, dataset, wish.scale, wish.data_root).info
-    except UserError as error:
-        return error
-    return study.opening(dataset, info), info
-
-
 def in_order(wish: Wish) -> list[Planned]:
     """The plan's lines with their jobs in its order, but those whose runs take long last."""
     return sorted(jobs(wish), key=lambda planned: any(job.seconds > LONG for job in planned[1]))
@@ -110,21 +99,29 @@ def in_order(wish: Wish) -> list[Planned]:
 
 def jobs(wish: Wish) -> Iterator[Planned]:
     """The plan's lines with their jobs, or with why they cannot be made, in its order."""
-    images: dict[str, tuple[str, DatasetInfo] | UserError] = {}  # what a line needs -> what serves
+    images: dict[str, Served | UserError] = {}  # what a line needs -> what serves, or why nothing does
     for line in lines(wish):
         if line.data not in images:
-            images[line.data] = served(line.data, wish)
-        found = images[line.data]
+            images[line.data] = served_or_why_not(line.data, wish)
+        served = images[line.data]
         try:
-            if isinstance(found, UserError):
-                raise found
-            dataset, info = found
+            if isinstance(served, UserError):
+                raise served
+            info = served.source.info
             configs = experiments.seeds_of([line], {line.data: info}, wish.scale, wish.seeds)
         except UserError as error:  # images that are missing, damaged or too few stop no other line
             yield line, [], error
             continue
         seconds = cost(configs[0], info, wish.planned_device)
-        yield line, [Job(config, dataset, wish.settings, seconds) for config in configs], None
+        yield line, [Job(config, served.dataset, wish.settings, seconds) for config in configs], None
+
+
+def served_or_why_not(role: str, wish: Wish) -> Served | UserError:
+    """The images of a role, or why there are none; asked once a role, since a download may be tried."""
+    try:
+        return serve(role, wish.scale, wish)
+    except UserError as error:
+        return error
 
 
 def sweep(wish: Wish) -> int:

@@ -11,23 +11,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
-from lthnb.config import DataMissing, RunConfig, bare_name
+from lthnb.config import RunConfig, bare_name
 from lthnb.experiments import PAPERS_OWN, Experiment
-from lthnb.images.dataset import DataError, DatasetInfo, Source
-from lthnb.images.sources import serving
+from lthnb.images.dataset import DataError, DatasetInfo
 from lthnb.images.splits import load as load_data
 from lthnb.measures import measure as measures
 from lthnb.measures.finished import FinishedRun
 from lthnb.pages.on_record import on_record
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import followed
+from lthnb.pages.served import Served, serve
 from lthnb.runs import record, sweep
 from lthnb.runs.costs import cost
 from lthnb.runs.files import Damaged, FileMissing
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, Queue
 from lthnb.runs.record import MissingRun, Record
-from lthnb.runs.sweep import remembered_source
 from lthnb.training.imp import epochs
 
 WORTH_IT = 45.0  # seconds of work from which starting more processes pays
@@ -40,9 +39,8 @@ class Study:
     configs: tuple[RunConfig, ...]
     profile: str
     infos: dict[str, DatasetInfo]  # what the plan calls a data set -> what serves
-    datasets: dict[str, str]  # name of a data set -> how it is opened; none where records are read
     page: Parameters
-    sources: dict[str, Source] = field(default_factory=dict)  # its images, by name
+    images: dict[str, Served] = field(default_factory=dict)  # by name; none where records are read
 
     @property
     def roles(self) -> dict[str, str]:
@@ -75,13 +73,11 @@ def find(name: str, page: Parameters) -> Study:
     device = Settings(device=page.device).chosen_device
     lines = experiments.of_page(name) if page.fraction is None else [own_line(name, page)]
     if page.train:
-        profile = page.profile
-        if profile == "auto":
-            profile = "paper" if device == "cuda" else "demo"
-        return to_train(lines, profile, page)
+        usual = "paper" if device == "cuda" else "demo"
+        return to_train(lines, usual if page.profile == "auto" else page.profile, page)
     profile, infos = on_record(name, lines, page)
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)
-    return Study(configs, profile, infos, {}, page)
+    return Study(configs, profile, infos, page)
 
 
 def own_line(name: str, page: Parameters) -> Experiment:
@@ -91,46 +87,15 @@ def own_line(name: str, page: Parameters) -> Experiment:
 
 
 def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
-    """The runs of lines of the plan, on the images that are at hand.
-
-    Raises:
-        DataMissing: some images are not at hand, and no others may take their place.
-    """
+    """The runs of lines of the plan, on the images that serve; raise ``DataMissing`` where none do."""
     infos: dict[str, DatasetInfo] = {}
-    datasets: dict[str, str] = {}
-    sources: dict[str, Source] = {}
-    opened: dict[str, Source] = {}
+    images: dict[str, Served] = {}
     for role in {line.data: None for line in lines if line.seeds(profile)}:
-        dataset = serving(role, page.dataset, page.data_root)
-        if dataset not in opened:
-            opened[dataset] = images_of(role, dataset, profile, page.data_root)
-        info = opened[dataset].info
-        infos[role] = info
-        datasets[info.name] = opening(dataset, info)
-        sources[info.name] = opened[dataset]
+        served = serve(role, profile, page)
+        infos[role] = served.source.info
+        images[served.source.info.name] = served
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)
-    return Study(configs, profile, infos, datasets, page, sources)
-
-
-def opening(dataset: str, info: DatasetInfo) -> str:
-    """How every worker opens a set: what ``auto`` means is decided once."""
-    return info.name if dataset == "auto" else dataset
-
-
-def images_of(role: str, dataset: str, profile: str, root: str) -> Source:
-    """Open a data set; rendered digits, and a note, where any images do and CIFAR-10 cannot be had.
-
-    Raises:
-        DataMissing: the set is not there, and was asked for, by its name or by paper scale or a page's plan.
-    """
-    try:
-        return remembered_source(dataset, root)
-    except DataMissing as error:
-        if role == "any" and dataset == "auto" and profile != "paper":
-            print(f"NOTE data set glyphs: rendered digits, since {error}")
-            return remembered_source("glyphs", root)
-        choose = "another set is chosen by -p dataset NAME on a page, by --dataset NAME in a sweep"
-        raise DataMissing(f"{error}; {choose}") from error
+    return Study(configs, profile, infos, page, images)
 
 
 def next_step(study: Study) -> str:
@@ -145,8 +110,7 @@ def next_step(study: Study) -> str:
 
 def where(study: Study) -> list[str]:
     """The files of its records, relative to the repository where they lie inside."""
-    paths = [record.locate(config, study.settings.runs) for config in study.configs]
-    return [record.shown(path) for path in paths]
+    return [record.shown(record.locate(config, study.settings.runs)) for config in study.configs]
 
 
 def obtain(study: Study) -> list[Record]:
@@ -175,11 +139,7 @@ def obtain(study: Study) -> list[Record]:
 
 
 def beside(study: Study, name: str) -> list[Record]:
-    """Other lines of the plan at the scale and on the images of a page, as far as they are on record.
-
-    Raises:
-        DataError: a record was made on other images than those at hand.
-    """
+    """Other lines of the plan at the scale and on the images of a page, as far as they are on record."""
     lines = [line for line in experiments.of_page(name) if line.data in study.infos]
     configs = experiments.seeds_of(lines, study.infos, study.profile, study.page.seeds)
     runs = study.settings.runs
@@ -201,23 +161,24 @@ def tell_precision(records: Iterable[Record], wanted: str) -> None:
     """Name the records that were made in another precision than the one that was asked for."""
     if wanted == "auto":
         return
-    precisions = {finished.config.key: finished.made["precision"] for finished in records}
-    others = [f"{key} ({made})" for key, made in precisions.items() if made != wanted]
+    precisions = [(finished.config.key, finished.made["precision"]) for finished in records]
+    others = ", ".join(f"{key} ({made})" for key, made in precisions if made != wanted)
     if others:
-        told = f"NOTE {wanted} was asked for; on record in another precision: {', '.join(others)}"
-        print(f"{told}; only a run whose record is moved away is made again")
+        print(f"NOTE {wanted} was asked for; on record in another precision, and not made again: {others}")
+
+
+def job_of(study: Study, config: RunConfig) -> Job:
+    """What a worker needs to make a run of a page."""
+    served = study.images[config.data.name]
+    seconds = cost(config, served.source.info, study.settings.chosen_device)
+    return Job(config, served.dataset, study.settings, seconds)
 
 
 def train(study: Study, configs: list[RunConfig]) -> None:
     """Make the runs of a page that are missing, one worker a core where that is worth it."""
     settings = study.settings
     device = settings.chosen_device
-    infos = {info.name: info for info in study.infos.values()}
-    jobs = []
-    for config in configs:
-        name = config.data.name
-        jobs.append(Job(config, study.datasets[name], settings, cost(config, infos[name], device)))
-    queue = Queue(sweep.missing(jobs))
+    queue = Queue(sweep.missing([job_of(study, config) for config in configs]))
     worth_it = device == "cpu" and queue.seconds_left(1) >= WORTH_IT
     workers = min(cores(), len(queue.waiting)) if worth_it else 1
     side_by_side = f", {workers} at a time" if workers > 1 else ""
@@ -276,14 +237,14 @@ def finished_run(study: Study, finished: Record, records: list[Record]) -> Finis
         if not run.has_tickets():
             remake(study, run.record.config)
     config = finished.config
-    data = load_data(study.sources[config.data.name], config.data, config.seed)
+    data = load_data(study.images[config.data.name].source, config.data, config.seed)
     own = family.pop(config.key)
     return dataclasses.replace(own, data=data, relatives=tuple(family.values()))
 
 
 def remake(study: Study, config: RunConfig) -> None:
     """Make the tickets of a run that is on record once more."""
-    job = Job(config, study.datasets[config.data.name], study.settings, again=True)
-    for news in sweep.one_by_one(Queue([job])):
+    again = dataclasses.replace(job_of(study, config), again=True)
+    for news in sweep.one_by_one(Queue([again])):
         if news.error:
             raise news.error

@@ -10,8 +10,9 @@ from helpers.small import TINY
 
 from lthnb import __main__
 from lthnb.config import DataMissing, ParameterError, UserError
-from lthnb.pages import plan, study
+from lthnb.pages import plan, served, study
 from lthnb.pages.plan import Wish, jobs
+from lthnb.pages.served import Served
 from lthnb.runs import sweep
 from lthnb.runs.queue import Job, Queue
 
@@ -120,7 +121,7 @@ def test_images_are_looked_for_once_however_many_lines_need_them(tmp_path, monke
         looked.append(dataset)
         raise DataMissing(f"no {dataset}")
 
-    monkeypatch.setattr(study, "remembered_source", missing)
+    monkeypatch.setattr(served, "remembered_source", missing)
     made = list(jobs(wish(profile="paper", dataset="auto", data_root=str(tmp_path))))
 
     assert len(made) > 30
@@ -144,7 +145,7 @@ def test_runs_on_record_in_another_precision_are_told(tmp_path, glyphs, capsys, 
     monkeypatch.setattr(plan, "jobs", lambda _: [(plan.PLAN[0], [job], None)])
 
     assert listed(tmp_path, "imp", "--precision", "bf16") == 0
-    assert f"on record in another precision: {TINY.key} (fp32)" in capsys.readouterr().out
+    assert f"in another precision, and not made again: {TINY.key} (fp32)" in capsys.readouterr().out
     assert listed(tmp_path, "imp", "--precision", "fp32") == 0
     assert "NOTE" not in capsys.readouterr().out
 
@@ -152,9 +153,8 @@ def test_runs_on_record_in_another_precision_are_told(tmp_path, glyphs, capsys, 
 def test_no_measure_is_begun_after_the_time(tmp_path, glyphs, capsys, monkeypatch):
     sized = TINY.replace(images=500, augment="rand+cutout")
     small.make(sized, glyphs, tmp_path)
-    found = study.Study(
-        (sized,), "smoke", {"any": glyphs.info}, {"glyphs": "glyphs"}, wish(), {"glyphs": glyphs}
-    )
+    images = {"glyphs": Served(glyphs, "glyphs")}
+    found = study.Study((sized,), "smoke", {"any": glyphs.info}, wish(), images)
     monkeypatch.setattr(study, "to_train", lambda *_: dataclasses.replace(found, page=_[2]))
     late = wish("layers", profile="smoke", runs=str(tmp_path), minutes=1.0)
     before = len(list(tmp_path.glob("*.layers.json")))

@@ -59,7 +59,7 @@ def test_a_reading_page_takes_the_set_that_is_on_record(page):
 
     found = study.find("imp", page)
 
-    assert found.sources == {}
+    assert found.images == {}
     assert study.obtain(found) == trained
 
 
@@ -68,7 +68,7 @@ def test_imp_alone_takes_glyphs_for_images_that_are_missing_and_says_so(page, tm
     found = study.find("imp", page)
     told = "NOTE data set glyphs: rendered digits, since cifar10: cifar-10-batches-py is not under"
 
-    assert found.datasets == {"glyphs": "glyphs"}
+    assert found.images["glyphs"].dataset == "glyphs"
     assert told in capsys.readouterr().out
     asked = rf"cifar10: .* is not under {tmp_path / 'none'}; get it with.*-p dataset NAME"
     with pytest.raises(DataMissing, match=asked):
@@ -103,8 +103,8 @@ def test_a_precision_that_records_do_not_have_is_told(page, capsys):
     assert "NOTE" not in capsys.readouterr().out
     obtained(changed(page, precision="bf16"))
 
-    told = f"NOTE bf16 was asked for; on record in another precision: {made.config.key} (fp32)"
-    assert told in capsys.readouterr().out
+    told = "NOTE bf16 was asked for; on record in another precision, and not made again: "
+    assert f"{told}{made.config.key} (fp32)" in capsys.readouterr().out
 
 
 def test_a_page_that_trains_makes_a_damaged_record_again_and_names_it(page, capsys):
