@@ -53,8 +53,10 @@ def warm_up(source):
 
 
 def digest(config, folder):
-    """SHA-256 over the tickets' masks and weights and the record's counts and losses."""
+    """SHA-256 over the tickets' masks and weights, the record's counts and losses, and damaged records."""
     whole = hashlib.sha256()
+    for path in folder.glob(f"{config.key}.json.damaged*"):  # made again by now, but a write was torn
+        whole.update(path.name.encode())
     for path in sorted((folder / config.key).glob("round-*.safetensors")):
         tensors, _ = packed.read_packed(path)
         for name in sorted(tensors):
