@@ -57,7 +57,7 @@ class Rule:
 def did_you_mean(name: object, known: Collection[str]) -> str:
     """End of an error message: the known name nearest to ``name``, or nothing."""
     near = get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {near[0]!r}?" if near and near[0] != name else ""
 
 
 def one_of(*choices: str) -> Rule:

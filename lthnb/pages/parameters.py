@@ -8,7 +8,7 @@ from typing import Any
 
 from lthnb import config
 from lthnb.config import PROFILES, RunConfig, host
-from lthnb.images.places import DATASETS, find
+from lthnb.images.places import DATASETS, data_root, find
 from lthnb.rules import TEXT, TRUTH, ParameterError, Rule, did_you_mean, one_of, ruled, rules_of, whole
 
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
@@ -24,9 +24,18 @@ def counts_images(value: float) -> bool:
     return 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8)
 
 
+def is_there(value: str) -> bool:
+    """Nothing, or the path of a folder."""
+    try:
+        return not value or data_root(value).is_dir()
+    except (OSError, RuntimeError):  # too long; nobody has the name of ~NAME
+        return False
+
+
 DATASET = Rule(
     str, f"one of {', '.join(DATASETS)} or folder:PATH", names_data, choices=(*DATASETS, "folder:")
 )
+DATA_ROOT = Rule(str, "a folder that is there, or empty", is_there)
 FRACTION = Rule(float, "a share in (0, 1] or a whole number of images above 1", counts_images)
 
 
@@ -41,7 +50,7 @@ class Parameters:
     precision: str = ruled("auto", one_of("auto", "bf16", "fp32"))
     runs: str = ruled("", TEXT)
     dataset: str = ruled("auto", DATASET)
-    data_root: str = ruled("", TEXT)
+    data_root: str = ruled("", DATA_ROOT)
     fraction: float | None = ruled(None, FRACTION)  # of the page's own run; None: the page shows the plan
     changes: dict[str, Any] = field(default_factory=dict)  # fields of the run that replace the profile's
     given: dict[str, Any] = field(default_factory=dict)  # what differs from the page's own cell

@@ -56,6 +56,9 @@ def test_injected_values_replace_defaults():
         ("rounds = 2.5", "rounds must be a whole number from 0 to 100, got 2.5"),
         ("dataset = 'glyps'", "did you mean 'glyphs'"),
         ("train = 'true'", "did you mean 'True'"),
+        ("dataset = 'folder:'", "or folder:PATH, got 'folder:'$"),
+        ("data_root = 'no/such'", "data_root must be a folder that is there, or empty, got 'no/such'$"),
+        ("data_root = '~nobody-here/x'", "data_root must be a folder that is there, or empty, got '~nob"),
         ("epochs = 1", r"epochs must be above rewind_epoch \(1\), got 1"),
     ],
 )

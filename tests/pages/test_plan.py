@@ -150,6 +150,12 @@ def test_runs_on_record_in_another_precision_are_told(tmp_path, glyphs, capsys, 
     assert "NOTE" not in capsys.readouterr().out
 
 
+def test_measures_that_a_cluster_leaves_to_their_page_are_told(capsys):
+    plan.measure_pages(wish("layers", profile="smoke", scheduler="tcp://elsewhere:1"), Queue([]))
+
+    assert capsys.readouterr().out == "layers is not measured here; its page does it with -p train True\n"
+
+
 def test_no_measure_is_begun_after_the_time(tmp_path, glyphs, capsys, monkeypatch):
     sized = TINY.replace(images=500, augment="rand+cutout")
     small.make(sized, glyphs, tmp_path)
@@ -209,6 +215,7 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
         (["--workers", "-1"], "--workers must be a whole number from 0"),
         (["--seeds", "-2"], "--seeds must be a whole number from 1"),
         (["--minutes", "-3"], "--minutes must be above 0, got -3"),
+        (["--data-root", "no/such"], "--data-root must be a folder that is there, or empty, got 'no/such'"),
         (["--precision", "fp16"], "--precision must be one of auto, bf16, fp32, got 'fp16'"),
         (["--minutes", "nan"], "--minutes must be above 0, got nan"),
         (["--profile", "tiny"], "--profile must be one of auto, smoke, demo, paper, got 'tiny'"),
