@@ -1,7 +1,5 @@
 """``python -m lthnb``: what papermill does not do."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

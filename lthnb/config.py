@@ -217,7 +217,8 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def bare_name(name: str) -> str:
     """What people call a data set: ``cifar10``, or the stem of ``folder:STEM@HASH8``."""
-    return name.removeprefix("folder:").partition("@")[0]
+    bare = name.removeprefix("folder:")
+    return bare.rpartition("@")[0] or bare
 
 
 def host() -> str:

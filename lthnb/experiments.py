@@ -1,7 +1,5 @@
 """The plan: every configuration that a page shows, in the order in which a GPU's time is worth most."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass
 from typing import Any

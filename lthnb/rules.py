@@ -1,7 +1,5 @@
 """What a value may be, and the errors that say so. Nothing here knows of runs, images or torch."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Collection

@@ -68,7 +68,7 @@ def _present(name: str, kind: str, folder: str, root: str) -> Path:
     parent = data_root(root)
     if (parent / folder).exists():
         return parent
-    code = f"import torchvision; torchvision.datasets.{kind}('data', download=True)"
+    code = f"import torchvision; torchvision.datasets.{kind}('{parent}', download=True)"
     raise DataMissing(f'{name}: {folder} is not under {parent}; get it with: python -c "{code}"')
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lthnb.images.splits import Data
 from lthnb.runs.choice import ticket_round
 from lthnb.runs.record import Record
-from lthnb.runs.ticket import Ticket, ticket_path
+from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FinishedRun:
 
     def ticket(self, index: int) -> Ticket:
         """The ticket of a round."""
-        return Ticket.load(ticket_path(self.folder, index))
+        return own_ticket(ticket_path(self.folder, index))
 
     @property
     def key(self) -> str:

@@ -30,7 +30,8 @@ def load(config: RunConfig, name: str, runs: str = "") -> dict[str, Any]:
         path = folder / f"{config.key}.{name}.json"
         if path.exists():
             document = json.loads(files.read(path))
-            if (document["schema"], document["key"], document["measure"]) != (SCHEMA, config.key, name):
+            about = [document.get(field) for field in ("schema", "key", "measure")]
+            if about != [SCHEMA, config.key, name]:
                 raise Damaged(f"{path.name} is of another run or another version; remove it to measure again")
             return document["values"]
     raise MissingRun(f"{name} of {config.slug} was never measured; pass -p train True to do it")

@@ -1,7 +1,5 @@
 """What a page that only reads can show: the scale and the images at which all its runs are on record."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from lthnb import experiments

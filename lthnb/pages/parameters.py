@@ -1,7 +1,5 @@
 """A page's parameters, checked before torch is imported."""
 
-from __future__ import annotations
-
 import ast
 from dataclasses import dataclass, field
 from typing import Any

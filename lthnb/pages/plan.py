@@ -1,7 +1,5 @@
 """The whole plan at a terminal: what is missing is made, the most useful first, and measured."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -119,7 +117,7 @@ def jobs(wish: Wish) -> Iterator[Planned]:
 def served_or_why_not(role: str, wish: Wish) -> Served | UserError:
     """The images of a role, or why there are none; asked once a role, since a download may be tried."""
     try:
-        return serve(role, wish.scale, wish)
+        return serve(role, wish)
     except UserError as error:
         return error
 

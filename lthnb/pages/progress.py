@@ -1,7 +1,5 @@
 """How far a job is and how long it will take: a bar in JupyterLab, sparse lines elsewhere."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """What a page says: sentences and tables that read well in the book, in JupyterLab and in a terminal."""
 
-from __future__ import annotations
-
 import math
 import re
 import string

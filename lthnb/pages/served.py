@@ -1,7 +1,5 @@
 """Which images serve what the plan asks for, where runs are made: those named, else those at hand."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lthnb.config import DataMissing
@@ -19,19 +17,21 @@ class Served:
     dataset: str
 
 
-def serve(role: str, profile: str, page: Parameters) -> Served:
+def serve(role: str, page: Parameters) -> Served:
     """Open the images of a role; where any will do and CIFAR-10 cannot be had, rendered digits, and say so.
 
     Raises:
-        DataMissing: the set is not there, and its name, the plan or paper scale allows no other.
+        DataMissing: the set is not there, and its name, the plan or ``profile paper`` allows no other.
     """
     dataset = serving(role, page.dataset, page.data_root)
     try:
         source = remembered_source(dataset, page.data_root)
     except DataMissing as error:
-        if role != "any" or dataset != "auto" or profile == "paper":
+        if role != "any" or dataset != "auto" or page.profile == "paper":
             choose = "another set is chosen by -p dataset NAME on a page, by --dataset NAME in a sweep"
             raise DataMissing(f"{error}; {choose}") from error
         print(f"NOTE data set glyphs: rendered digits, since {error}")
         source = remembered_source("glyphs", page.data_root)
+    if source.note:
+        print(f"NOTE data set {source.info.name}: {source.note}")
     return Served(source, source.info.name if dataset == "auto" else dataset)

@@ -1,7 +1,5 @@
 """The runs behind a page, and the one rule for all: load what is on record, train what is missing."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import shlex
@@ -91,7 +89,7 @@ def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
     infos: dict[str, DatasetInfo] = {}
     images: dict[str, Served] = {}
     for role in {line.data: None for line in lines if line.seeds(profile)}:
-        served = serve(role, profile, page)
+        served = serve(role, page)
         infos[role] = served.source.info
         images[served.source.info.name] = served
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)

@@ -1,19 +1,34 @@
 """The state of a run on disk, so that a killed run goes on and ends with the same bits."""
 
-from __future__ import annotations
-
+import math
+import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from lthnb.config import ParameterError
 from lthnb.runs.files import Damaged, set_aside
 from lthnb.runs.packed import TicketError, pack, read_packed, unpack, write_packed
 from lthnb.training.imp import Pass, Saved
 from lthnb.training.loop import History
 from lthnb.training.masks import Masks
 from lthnb.training.step import State
+
+EVERY = {"cpu": 20.0, "cuda": 45.0}  # seconds between checkpoints, at least
+
+
+def checkpoint_seconds(device: str) -> float:
+    """Seconds between checkpoints: what ``LTHNB_CHECKPOINT_SECONDS`` says, else what the device has."""
+    said = os.environ.get("LTHNB_CHECKPOINT_SECONDS")
+    if said is None:
+        return EVERY[device]
+    with suppress(ValueError):
+        if 0 <= float(said) < math.inf:
+            return float(said)
+    raise ParameterError(f"LTHNB_CHECKPOINT_SECONDS must be a number from 0 on, got {said!r}")
 
 
 class Checkpoints:

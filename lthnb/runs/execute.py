@@ -14,7 +14,7 @@ from lthnb.config import RunConfig, stream
 from lthnb.images.dataset import DataError, Source
 from lthnb.images.splits import Data, load
 from lthnb.runs import machine, record
-from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.checkpoint import Checkpoints, checkpoint_seconds
 from lthnb.runs.choice import choices
 from lthnb.runs.files import Damaged, clean, lock, set_aside, told, write
 from lthnb.runs.kept import lost, tidy, wanted
@@ -28,7 +28,6 @@ from lthnb.training.networks import Architecture, prunable
 from lthnb.training.step import Diverged
 
 BUSY = 0.5  # seconds to wait for a run that another process holds; a sweep tries it again later
-EVERY = {"cpu": 20.0, "cuda": 45.0}  # seconds between checkpoints, at least
 
 
 def execute(
@@ -110,7 +109,7 @@ class Execution:
         precision = settings.precision_at(architecture.side)
         mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
         if every is None:
-            every = float(os.environ.get("LTHNB_CHECKPOINT_SECONDS", EVERY[device]))
+            every = checkpoint_seconds(device)
         return cls(
             config=config,
             source=source,

@@ -5,8 +5,6 @@ record, in the header of a safetensors file. So it can be copied alone, and noth
 agrees.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import itertools

@@ -1,7 +1,5 @@
 """Which tickets of a run are kept, with their weights or as masks alone, and what is cleared at its end."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

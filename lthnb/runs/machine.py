@@ -1,7 +1,5 @@
 """How and where runs are made: device, precision, settings. Nothing here changes what is run."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

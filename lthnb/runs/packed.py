@@ -1,7 +1,5 @@
 """Masks and weights as one sealed safetensors file: masks as bits, of pruned layers the survivors alone."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

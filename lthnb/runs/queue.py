@@ -1,7 +1,5 @@
 """Runs that are to be made: what each needs, in which order they are begun, and what became of them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """A finished run as a JSON file: what was run, what came out of every round, and who made it."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -68,8 +66,8 @@ class Record:
         config = record.config
         if config.key != key:
             raise ValueError(f"its configuration has key {config.key}, the record says {key}")
-        rows.described("made", record.made, rows.MADE)
-        rows.described("data", record.data, rows.DATA)
+        rows.match_some("made", record.made, rows.MADE)
+        rows.match_some("data", record.data, rows.DATA)
         one_of(config.data.name).check("data.name", record.data["name"])
         rows.check(config, record.prunable, record.rounds, record.chosen)
         return record

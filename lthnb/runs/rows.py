@@ -1,8 +1,5 @@
 """What the numbers of a record may be; any other is refused by its field and value."""
 
-from __future__ import annotations
-
-from itertools import pairwise
 from typing import Any
 
 from lthnb.config import RunConfig
@@ -11,27 +8,19 @@ from lthnb.rules import Rule, whole
 SPLITS = ("train", "val", "test")
 OBJECT = Rule(dict, "an object")
 LIST = Rule(list, "a list")
+WORDS = Rule(str, "text")
 COUNT = whole(0, 10**12)
 AMOUNT = Rule(float, "a finite number from 0 on", lambda value: value >= 0)
-SECONDS = {"train": AMOUNT, "evaluate": AMOUNT}
-CURVE = {"loss": LIST, "correct": LIST}
+MADE = {"device": WORDS, "precision": WORDS, "versions": OBJECT, "date": WORDS}
 DATA = {
-    "name": str,
-    "sha256": str,
-    "classes": list,
-    "channels": int,
-    "side": int,
-    "pool": int,
-    "counts": dict,
+    "name": WORDS,
+    "sha256": WORDS,
+    "classes": LIST,
+    "channels": COUNT,
+    "side": COUNT,
+    "pool": COUNT,
+    "counts": OBJECT,
 }
-MADE = {"device": str, "precision": str, "versions": dict, "date": str}
-
-
-def described(where: str, value: Any, kinds: dict[str, type]) -> None:
-    """Raise ``ParameterError`` unless a value is an object with at least these fields, of these types."""
-    OBJECT.check(where, value)
-    for name, kind in kinds.items():
-        Rule(kind, f"of type {kind.__name__}").check(f"{where}.{name}", value.get(name))
 
 
 def match(where: str, value: Any, form: Any) -> None:
@@ -50,6 +39,12 @@ def match(where: str, value: Any, form: Any) -> None:
             match(f"{where}[{position}]", value[position], inner)
 
 
+def match_some(where: str, value: Any, form: dict[str, Any]) -> None:
+    """Raise ``ParameterError`` unless a value is an object that has at least the fields of a form."""
+    OBJECT.check(where, value)
+    match(where, {name: value.get(name) for name in form}, form)
+
+
 def check(
     config: RunConfig, sizes: dict[str, int], rows: list[dict[str, Any]], chosen: dict[str, Any]
 ) -> None:
@@ -63,20 +58,20 @@ def check(
     every = config.prune.every
     rounds = range(0 if config.prune.control == "none" else every, config.prune.rounds + 1, every)
     match("rounds", rows, [OBJECT] * len(rounds))
+    totals = dict.fromkeys(SPLITS, COUNT)
+    most = sum(sizes.values())
     for position, (index, row) in enumerate(zip(rounds, rows, strict=True)):
-        check_row(f"rounds[{position}]", config, index, [*sizes.values()], row)
-    for position, (before, row) in enumerate(pairwise(rows), 1):
         where = f"rounds[{position}]"
-        match(where + ".total", row["total"], {name: whole(n, n) for name, n in before["total"].items()})
-        left = sum(before["kept"])
+        check_row(where, config, index, [*sizes.values()], row)
+        match(f"{where}.total", row["total"], totals)
+        totals = {split: whole(total, total) for split, total in row["total"].items()}
+        left = sum(row["kept"])
+        whole(0, most).check(f"the sum of {where}.kept", left)
         most = left - (round(config.prune.rate * left) > 0)  # a rate may be too small to drop a weight
-        whole(0, most).check(f"the sum of {where}.kept", sum(row["kept"]))
     one = Rule(int, f"one of the rounds {[*rounds]}", lambda index: index in rounds)
-    described("chosen", chosen, {"test": int})
-    one.check("chosen.test", chosen["test"])
+    match_some("chosen", chosen, {"test": one})
     if chosen["val"] is not None:
-        described("chosen.val", chosen["val"], {"round": int})
-        one.check("chosen.val.round", chosen["val"]["round"])
+        match_some("chosen.val", chosen["val"], {"round": one})
 
 
 def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: dict[str, Any]) -> None:
@@ -87,18 +82,18 @@ def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: 
         "total": dict.fromkeys(SPLITS, COUNT),
         "correct": OBJECT,
         "loss": AMOUNT,
-        "seconds": SECONDS,
-        "curve": CURVE,
+        "seconds": {"train": AMOUNT, "evaluate": AMOUNT},
+        "curve": {"loss": LIST, "correct": LIST},
     }
     match(where, row, form)
-    counts = {split: whole(0, total) for split, total in row["total"].items()}
+    counts = {split: whole(0, row["total"][split]) for split in SPLITS}
     match(f"{where}.correct", row["correct"], counts)
     losses = row["curve"]["loss"]
     longest = config.train.epochs + config.prune.rewind_epoch  # as released, later rounds train so long
     epochs = whole(1, longest)
     epochs.check(f"the length of {where}.curve.loss", len(losses))
     match(f"{where}.curve.loss", losses, [AMOUNT] * len(losses))
+    known = {"epochs": epochs} | counts
     for evaluated in row["curve"]["correct"]:
         OBJECT.check(f"{where}.curve.correct", evaluated)
-        known = {"epochs": epochs, **counts}
         match(f"{where}.curve.correct", evaluated, {name: known[name] for name in known if name in evaluated})

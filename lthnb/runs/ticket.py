@@ -1,7 +1,5 @@
 """A ticket as one file: packed masks and surviving weights, early and trained; nothing that can run."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Shipped tickets, evaluated again: what a file holds is what its record says."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Iterative magnitude pruning, as the paper tells it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 

@@ -1,7 +1,5 @@
 """The one training loop, and the one way to count correct answers."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

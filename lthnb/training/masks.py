@@ -1,7 +1,5 @@
 """Masks are plain values, parameter name -> bool tensor; here are the ways to draw and use them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Residual networks for small images, built from a configuration and a seed."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

@@ -1,7 +1,5 @@
 """What a network is trained to make small: (model, images, labels) -> loss, a scalar in fp32."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from torch import Tensor, nn

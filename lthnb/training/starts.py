@@ -1,7 +1,5 @@
 """Initial weights, drawn in place from one generator, module by module."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

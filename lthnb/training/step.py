@@ -1,7 +1,5 @@
 """One SGD step on fixed tensors; on CUDA captured once as a graph and replayed in every epoch and round."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -250,6 +250,7 @@ def test_the_set_of_a_record_is_found_again_by_its_stem(image_folder, tmp_path):
     source = sources.open_source("folder:pets", str(image_folder({"cat": 2, "dog": 2}).parent))
 
     assert sources.bare_name(source.info.name) == "pets"
+    assert sources.bare_name("folder:pets@home@01234567") == "pets@home"
     assert sources.by_record(source.info.name, str(tmp_path)) == "folder:pets"
     assert sources.by_record("cifar10", str(tmp_path)) == "cifar10"
     shutil.rmtree(tmp_path / "pets")

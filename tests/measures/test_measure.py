@@ -8,7 +8,7 @@ from lthnb.measures import measure as measures
 from lthnb.measures.finished import FinishedRun
 from lthnb.measures.measure import MEASURES
 from lthnb.runs import record
-from lthnb.runs.files import Damaged
+from lthnb.runs.files import Damaged, sealed_json
 from lthnb.runs.record import MissingRun
 
 RUN = RunConfig.of(name="glyphs", rounds=1, rate=0.5)
@@ -37,6 +37,15 @@ def test_a_measure_of_another_run_is_refused(tmp_path):
 
     with pytest.raises(Damaged, match="is of another run or another version; remove it to measure again"):
         measures.load(RUN, "layers", str(tmp_path))
+
+
+def test_a_measure_that_lacks_a_field_is_refused(tmp_path):
+    config = RunConfig()
+    path = tmp_path / f"{config.key}.layers.json"
+    path.write_bytes(sealed_json(1, {"key": config.key, "values": {}}))
+
+    with pytest.raises(Damaged, match="another run or another version"):
+        measures.load(config, "layers", str(tmp_path))
 
 
 def test_a_measure_is_not_read_as_a_record(tmp_path):

@@ -7,6 +7,7 @@ import torch
 from conftest import opened
 from helpers import small
 from helpers.made_up import record as made_up
+from helpers.pretended import pretended
 
 from lthnb import experiments
 from lthnb.config import DataMissing, ParameterError, RunConfig
@@ -77,6 +78,26 @@ def test_imp_alone_takes_glyphs_for_images_that_are_missing_and_says_so(page, tm
         study.find("low_data", changed(page, fraction=None))
     with pytest.raises(DataMissing, match=r"cifar100: .* is not under"):
         study.find("imp", changed(page, dataset="cifar100"))
+
+
+def test_the_readme_s_command_works_on_a_gpu_without_images_too(page, tmp_path, capsys):
+    page = changed(page, dataset="auto", data_root=str(tmp_path / "none"), profile="auto", device="auto")
+    with pretended():
+        found = study.find("imp", page)
+
+    assert found.profile == "paper"
+    assert found.images["glyphs"].dataset == "glyphs"
+    assert "NOTE data set glyphs: rendered digits, since cifar10" in capsys.readouterr().out
+
+
+def test_what_is_odd_about_a_data_set_is_told_where_it_is_trained_on(page, image_folder, capsys):
+    folder = image_folder({"cat": 30, "dog": 30})
+    copy = folder / "test" / "cat" / "000.png"
+    copy.write_bytes((folder / "train" / "cat" / "000.png").read_bytes())
+    found = study.find("imp", changed(page, dataset=f"folder:{folder}", fraction=20))
+
+    (name,) = {config.data.name for config in found.configs}
+    assert f"NOTE data set {name}: equal images in train and test: 1 of the 4" in capsys.readouterr().out
 
 
 def test_a_page_shows_other_lines_of_the_plan_at_its_own_scale_and_on_its_own_images_only(

@@ -12,8 +12,9 @@ from helpers import faults, small
 from helpers.small import SMALL, TINY, make
 
 from lthnb import __main__
+from lthnb.config import ParameterError
 from lthnb.runs import files, machine, packed, record
-from lthnb.runs.checkpoint import Checkpoints
+from lthnb.runs.checkpoint import Checkpoints, checkpoint_seconds
 from lthnb.runs.execute import execute
 from lthnb.runs.files import Damaged, NotWritable
 from lthnb.runs.machine import DeviceLost, OutOfMemory, device_errors
@@ -453,3 +454,22 @@ def test_one_bad_run_does_not_hide_the_others(glyphs, tmp_path, capsys):
 
 def test_a_disk_without_a_byte_left_is_told_before_training(glyphs, tmp_path):
     assert faults.disks([0], glyphs) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(None, 45), ("0", 0), ("2.5", 2.5)])
+def test_seconds_between_checkpoints_may_be_set(monkeypatch, said, seconds):
+    monkeypatch.delenv("LTHNB_CHECKPOINT_SECONDS", raising=False)
+    if said:
+        monkeypatch.setenv("LTHNB_CHECKPOINT_SECONDS", said)
+
+    assert checkpoint_seconds("cuda") == seconds
+
+
+@pytest.mark.parametrize("said", ["soon", "nan", "-1", "inf", ""])
+def test_impossible_seconds_between_checkpoints_are_named(monkeypatch, said):
+    monkeypatch.setenv("LTHNB_CHECKPOINT_SECONDS", said)
+
+    with pytest.raises(
+        ParameterError, match=f"LTHNB_CHECKPOINT_SECONDS must be a number from 0 on, got '{said}'"
+    ):
+        checkpoint_seconds("cpu")

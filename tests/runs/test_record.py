@@ -136,7 +136,7 @@ def part(name, **values):
             lambda document: document["data"].update(name="cifar10"),
             r"data\.name must be one of glyphs, got 'cifar10'",
         ),
-        (lambda document: document["data"].pop("sha256"), r"data\.sha256 must be of type str, got None"),
+        (lambda document: document["data"].pop("sha256"), r"data\.sha256 must be text, got None"),
         (lambda document: document.update(made=[]), r"made must be an object, got \[\]"),
         (
             lambda document: document.update(extra="\ud800\n" * 99),
