@@ -1,6 +1,7 @@
 """The way of a run on CUDA, on a pretended device where there is none: nothing mixed, nothing waited for."""
 
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -30,6 +31,19 @@ def gpu():
     """A machine with a pretended GPU."""
     with pretended() as device:
         yield device
+
+
+REAL = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+@pytest.fixture(params=["pretended", pytest.param("real", marks=REAL)])
+def any_gpu(request):
+    """A pretended GPU, and the real one where there is one."""
+    with pretended() if request.param == "pretended" else nullcontext():
+        yield request.param
 
 
 def on_gpu(runs, precision="fp32"):
@@ -119,7 +133,7 @@ def test_a_hole_is_cut_on_the_device(gpu, glyphs):
 
 
 @pytest.mark.parametrize("stop", range(1, 7))
-def test_a_run_goes_on_where_it_was_stopped(gpu, glyphs, tmp_path, monkeypatch, stop):
+def test_a_run_goes_on_where_it_was_stopped(any_gpu, glyphs, tmp_path, monkeypatch, stop):
     monkeypatch.setitem(loop.SETTLED, "cuda", 1)  # a yield an epoch, to be stopped at each
     config = TINY.replace(rounds=2, epochs=3)
     whole = make(config, glyphs, tmp_path / "whole")
@@ -140,7 +154,7 @@ def counted(made):
 
 
 @pytest.mark.parametrize("control", CONTROLS)
-def test_controls_are_made_and_go_on(gpu, glyphs, tmp_path, monkeypatch, control):
+def test_controls_are_made_and_go_on(any_gpu, glyphs, tmp_path, monkeypatch, control):
     monkeypatch.setitem(loop.SETTLED, "cuda", 1)
     config = TINY.replace(control=control)
     whole = make(config, glyphs, tmp_path / "whole")
@@ -160,14 +174,14 @@ def test_controls_are_made_and_go_on(gpu, glyphs, tmp_path, monkeypatch, control
         {"rewind": "as_released", "epochs": 3},
     ],
 )
-def test_every_kind_of_run_ends(gpu, glyphs, tmp_path, change):
+def test_every_kind_of_run_ends(any_gpu, glyphs, tmp_path, change):
     made = make(TINY.replace(**change), glyphs, tmp_path)
 
-    assert made.made["device"].startswith("a pretended GPU")
+    assert made.made["device"].startswith("a pretended GPU") == (any_gpu == "pretended")
     assert made.made["step"] == "captured"
 
 
-def test_a_long_tail_ends(gpu, tmp_path):
+def test_a_long_tail_ends(any_gpu, tmp_path):
     labels = torch.arange(100) % 5
     images = torch.randint(0, 256, (100, 3, 16, 16), generator=stream(0, "test")).byte()
     few = arrays(
