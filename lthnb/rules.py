@@ -74,7 +74,9 @@ def between(low: float, high: float) -> Rule:
 
 
 SHARE = Rule(float, "a number from 0 to below 1", lambda value: 0 <= value < 1)
-TEXT = Rule(str, "a folder's path, or empty")
+TEXT = Rule(str, "a folder's path that can be printed, or empty", str.isprintable)
+DEVICE = one_of("auto", "cpu", "cuda")
+PRECISION = one_of("auto", "bf16", "fp32")
 TRUTH = Rule(bool, "True or False", choices=("True", "False"))
 
 

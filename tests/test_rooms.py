@@ -90,7 +90,7 @@ def test_the_package_stays_small_and_is_not_squeezed():
 
     # Lowered when something becomes simpler, raised only for what a new promise needs: 49,500 before records,
     # archives and queues were checked against what an attack found. The aim is 54,000 with every page.
-    assert tokens <= 53_400
+    assert tokens <= 53_950
     assert tokens / sum(lines for _, lines in sizes) <= 10.3
     assert len(list((ROOT / "lthnb").glob("*.py"))) <= 8
     for name, path in MODULES.items():

@@ -55,7 +55,7 @@ def folder(path: Path) -> Source:
         content = content_of(files[name])
         if hashlib.sha256(content).digest() != hashes[name]:
             raise DataError(f"{name} was changed after the set was opened; open it again")
-        return _squared(name, content, side, channels)
+        return squared(name, content, side, channels)
 
     @functools.lru_cache(1)
     def decoded(side: int) -> Parts:
@@ -227,7 +227,12 @@ def _opened(name: str, content: bytes) -> Image.Image:
     return image
 
 
-def _squared(name: str, content: bytes, side: int, channels: int) -> Image.Image:
+def squared(name: str, content: bytes, side: int, channels: int) -> Image.Image:
+    """Decode a picture, turn it as its EXIF says, cut its central square and resize it; grey for one channel.
+
+    Raises:
+        DataError: it is no still picture of 8 bits, or damaged; names it.
+    """
     with _opened(name, content) as image:
         try:
             ImageOps.exif_transpose(image, in_place=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lthnb.images.splits import Data
 from lthnb.runs.choice import ticket_round
+from lthnb.runs.packed import TicketError
 from lthnb.runs.record import Record
 from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
 
@@ -35,5 +36,12 @@ class FinishedRun:
         return ticket_round(self.record)
 
     def has_tickets(self) -> bool:
-        """Whether every ticket that a measure may read is there."""
-        return all(ticket_path(self.folder, row["round"]).exists() for row in self.record.rounds)
+        """Whether every ticket that a measure may read is there; one that is damaged is named."""
+        for row in self.record.rounds:
+            try:
+                self.ticket(row["round"])
+            except TicketError as error:
+                if ticket_path(self.folder, row["round"]).exists():
+                    print(f"NOTE {error}")
+                return False
+        return True

@@ -7,7 +7,19 @@ from typing import Any
 from lthnb import config
 from lthnb.config import PROFILES, RunConfig, host
 from lthnb.images.places import DATASETS, data_root, find
-from lthnb.rules import TEXT, TRUTH, ParameterError, Rule, did_you_mean, one_of, ruled, rules_of, whole
+from lthnb.rules import (
+    DEVICE,
+    PRECISION,
+    TEXT,
+    TRUTH,
+    ParameterError,
+    Rule,
+    did_you_mean,
+    one_of,
+    ruled,
+    rules_of,
+    whole,
+)
 
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
 
@@ -44,8 +56,8 @@ class Parameters:
     profile: str = ruled("auto", one_of("auto", *PROFILES))
     seeds: int = ruled(3, whole(1, 1000))
     train: bool = ruled(False, TRUTH)
-    device: str = ruled("auto", one_of("auto", "cpu", "cuda"))
-    precision: str = ruled("auto", one_of("auto", "bf16", "fp32"))
+    device: str = ruled("auto", DEVICE)
+    precision: str = ruled("auto", PRECISION)
     runs: str = ruled("", TEXT)
     dataset: str = ruled("auto", DATASET)
     data_root: str = ruled("", DATA_ROOT)

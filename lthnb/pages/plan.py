@@ -20,7 +20,7 @@ from lthnb.rules import ParameterError, UserError, did_you_mean, ruled, rules_of
 from lthnb.runs import record
 from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
-from lthnb.runs.queue import Job, News, Queue, missing
+from lthnb.runs.queue import Job, News, Queue, missing, same_images
 from lthnb.runs.record import is_on_record
 from lthnb.runs.sweep import absolute, carry_out
 
@@ -111,7 +111,9 @@ def jobs(wish: Wish) -> Iterator[Planned]:
             yield line, [], error
             continue
         seconds = cost(configs[0], info, wish.planned_device)
-        yield line, [Job(config, served.dataset, wish.settings, seconds) for config in configs], None
+        settings = wish.settings
+        made = {"sha256": info.sha256, "seconds": seconds}
+        yield line, [Job(config, served.dataset, settings, **made) for config in configs], None
 
 
 def served_or_why_not(role: str, wish: Wish) -> Served | UserError:
@@ -136,9 +138,12 @@ def sweep(wish: Wish) -> int:
     queue = Queue(missing(list(wanted.values()), published=True), wish.minutes)
     absent = {*queue.waiting}
     show_lines(planned, absent, wish)
-    on_record = [job.config for job in wanted.values() if job not in absent]
     runs = wish.settings.runs
-    study.tell_precision((record.load(config, runs, published=True) for config in on_record), wish.precision)
+    on_record = [
+        record.load(job.config, runs, published=True) for job in wanted.values() if job not in absent
+    ]
+    same_images(on_record, {job.config.data.name: job.sha256 for job in wanted.values()})
+    study.tell_precision(on_record, wish.precision)
     total = f"{len(queue.waiting)} runs at {wish.scale} scale are missing"
     print(f"{total}: {clock(queue.seconds_left(1))} on one {wish.planned_device} worker")
     if wish.list:

@@ -5,13 +5,14 @@ import math
 import shlex
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
 from lthnb.config import RunConfig, bare_name
 from lthnb.experiments import PAPERS_OWN, Experiment
-from lthnb.images.dataset import DataError, DatasetInfo
+from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import load as load_data
 from lthnb.measures import measure as measures
 from lthnb.measures.finished import FinishedRun
@@ -23,7 +24,7 @@ from lthnb.runs import record, sweep
 from lthnb.runs.costs import cost
 from lthnb.runs.files import Damaged, FileMissing
 from lthnb.runs.machine import Settings, cores
-from lthnb.runs.queue import Job, Queue
+from lthnb.runs.queue import Job, Queue, same_images
 from lthnb.runs.record import MissingRun, Record
 from lthnb.training.imp import epochs
 
@@ -44,6 +45,11 @@ class Study:
     def roles(self) -> dict[str, str]:
         """What the plan calls a data set -> its name."""
         return {role: info.name for role, info in self.infos.items()}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Name of a data set -> SHA-256 of its content."""
+        return {info.name: info.sha256 for info in self.infos.values()}
 
     @property
     def settings(self) -> Settings:
@@ -68,6 +74,7 @@ def find(name: str, page: Parameters) -> Study:
         ParameterError: a device that is not there; rounds that would leave no weight.
         MissingRun: the page only reads, and some of its runs were never made.
     """
+    sweep.remembered_source.cache_clear()  # a set may have changed since the cell was run last
     device = Settings(device=page.device).chosen_device
     lines = experiments.of_page(name) if page.fraction is None else [own_line(name, page)]
     if page.train:
@@ -127,7 +134,7 @@ def obtain(study: Study) -> list[Record]:
             if not study.page.train:
                 raise
             absent.append(config)
-    same_images(study, records.values())
+    same_images(records.values(), study.hashes)
     tell_precision(records.values(), study.page.precision)
     print(f"{len(records)} of {len(study.configs)} runs are on record")
     if absent:
@@ -142,17 +149,8 @@ def beside(study: Study, name: str) -> list[Record]:
     configs = experiments.seeds_of(lines, study.infos, study.profile, study.page.seeds)
     runs = study.settings.runs
     records = [record.load(config, runs) for config in configs if record.is_on_record(config, runs)]
-    same_images(study, records)
+    same_images(records, study.hashes)
     return records
-
-
-def same_images(study: Study, records: Iterable[Record]) -> None:
-    """Raise ``DataError`` if a record was made on other images than those at hand."""
-    hashes = {info.name: info.sha256 for info in study.infos.values()}
-    for finished in records:
-        name = finished.config.data.name
-        if finished.data["sha256"] != hashes[name]:
-            raise DataError(f"{finished.config.key}.json was made on another version of {name}; set it aside")
 
 
 def tell_precision(records: Iterable[Record], wanted: str) -> None:
@@ -185,10 +183,11 @@ def train(study: Study, configs: list[RunConfig]) -> None:
     finished = len(study.configs) - len(configs)
     total = sum(epochs(job.config) for job in queue.waiting)
     try:
-        for news in followed(sweep.carry_out(queue, workers), total):
-            if news.error:
-                raise news.error
-            finished += news.what == "finished" and news.job.config in configs
+        with closing(sweep.carry_out(queue, workers)) as news:  # lets go of its runs, whatever interrupts
+            for one in followed(news, total):
+                if one.error:
+                    raise one.error
+                finished += one.what == "finished" and one.job.config in configs
     except KeyboardInterrupt:
         print(f"interrupted; {finished} of {len(study.configs)} runs are on record, run again to go on")
         raise
@@ -214,9 +213,11 @@ def measure(
             continue
         try:
             values[config.key] = measures.load(config, name, study.settings.runs)
-        except MissingRun:
+        except (MissingRun, Damaged) as error:
             if not study.page.train:
                 raise
+            if isinstance(error, Damaged):
+                print(f"NOTE {error}; it is measured again")
             if time.monotonic() > until:
                 print(f"{name} of {config.slug} left out: the time is over")
                 continue
@@ -231,9 +232,10 @@ def finished_run(study: Study, finished: Record, records: list[Record]) -> Finis
     start = (finished.config.seed, finished.config.network)
     same = [other for other in records if (other.config.seed, other.config.network) == start]
     family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in same}
-    for run in family.values():
+    for key, run in family.items():
         if not run.has_tickets():
             remake(study, run.record.config)
+            family[key] = FinishedRun(record.load(run.record.config, study.settings.runs), run.folder)
     config = finished.config
     data = load_data(study.images[config.data.name].source, config.data, config.seed)
     own = family.pop(config.key)

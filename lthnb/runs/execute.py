@@ -17,8 +17,9 @@ from lthnb.runs import machine, record
 from lthnb.runs.checkpoint import Checkpoints, checkpoint_seconds
 from lthnb.runs.choice import choices
 from lthnb.runs.files import Damaged, clean, lock, set_aside, told, write
-from lthnb.runs.kept import lost, tidy, wanted
+from lthnb.runs.kept import lost, put_on_record, tidy, wanted
 from lthnb.runs.machine import NotCaptured, Settings, device_errors
+from lthnb.runs.queue import same_images
 from lthnb.runs.record import Record
 from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
 from lthnb.training import imp
@@ -105,6 +106,9 @@ class Execution:
             )
         device = settings.chosen_device
         data = load(source, config.data, config.seed, device)
+        required = config.requires and record.load(config.requires, settings.runs, published=True)
+        if required:
+            same_images([required], {source.info.name: source.info.sha256})
         architecture = imp.architecture_of(config, data)
         precision = settings.precision_at(architecture.side)
         mark = machine.fingerprint(device, precision) | {"images": source.info.sha256}
@@ -119,7 +123,7 @@ class Execution:
             precision=precision,
             architecture=architecture,
             checkpoints=Checkpoints(folder, config.key, mark, every),
-            required=config.requires and record.load(config.requires, settings.runs, published=True),
+            required=required,
             demanding=settings.captured and device == "cuda",
         )
 
@@ -134,10 +138,10 @@ class Execution:
             print(f"seed {self.config.seed}: going on in round {saved.index} after epoch {saved.epoch}")
         settings = {"precision": self.precision, "masks_of": self.masks_of()}
         for current in imp.passes(self.config, self.data, saved=saved, **settings):
-            self.captured |= current.step.captured
-            if self.demanding and not current.step.capture:
+            self.captured = current.step.captured or (self.captured and not current.step.failure)
+            if self.demanding and current.step.failure:
                 raise NotCaptured(
-                    "the step is not captured, the NOTE above says why; without it runs at paper scale take "
+                    f"the step is not captured ({current.step.failure}), and runs at paper scale would take "
                     "several times as long: mend the installation of torch, or run with --profile demo"
                 )
             if self.checkpoints.due():  # before the row of a complete pass: resumed, it is complete once more
@@ -155,8 +159,7 @@ class Execution:
             self.device, self.precision, self.checkpoints.spent(), self.checkpoints.exact
         ) | {"step": "captured" if self.captured else "eager"}
         finished = Record(self.config, self.about_data(), sizes, self.rows, choices(self.rows), made)
-        if not (self.again and record.is_on_record(self.config, str(self.folder.parent), published=True)):
-            record.save(finished, str(self.folder.parent))
+        put_on_record(finished, self.folder, self.again)
         tidy(self.folder, self.config, self.rows)
         if gone := lost(self.folder, self.config, self.rows):
             key = self.config.key

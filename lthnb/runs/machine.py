@@ -14,21 +14,22 @@ from typing import Any
 import torch
 
 from lthnb.config import ROOT, RunConfig
-from lthnb.rules import ParameterError, UserError
+from lthnb.rules import DEVICE, PRECISION, TEXT, TRUTH, Checked, ParameterError, UserError, ruled
 
 SMALLEST_BF16 = 8  # pixels; at 4 and below, gradients in bf16 differed from those in fp32
+BROKEN = re.compile("(CUDA|cuDNN|cuBLAS|CUBLAS) error", re.IGNORECASE)
 NO_ROOM = re.compile("out of memory|allocate memory|not enough memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """Where runs lie and what makes them; ``auto`` is decided by the machine that does the work."""
 
-    runs: str = ""  # folder of records; empty: runs/, then book/runs/
-    data_root: str = ""  # where data sets lie; empty: LTHNB_DATA, then data/
-    device: str = "auto"  # auto, cpu or cuda
-    precision: str = "auto"  # auto, bf16 or fp32, of forward and backward passes
-    captured: bool = False  # demand that the step is captured on CUDA
+    runs: str = ruled("", TEXT)  # folder of records; empty: runs/, then book/runs/
+    data_root: str = ruled("", TEXT)  # where data sets lie; empty: LTHNB_DATA, then data/
+    device: str = ruled("auto", DEVICE)
+    precision: str = ruled("auto", PRECISION)  # of forward and backward passes
+    captured: bool = ruled(False, TRUTH)  # demand that the step is captured on CUDA
 
     @property
     def chosen_device(self) -> str:
@@ -129,6 +130,6 @@ def device_errors(config: RunConfig, device: str) -> Iterator[None]:
             said = f"no memory left on {device} at batch size {config.train.batch_size}; {whole}"
             advice = "close other programs and run again, or choose a smaller width, side or batch_size"
             raise OutOfMemory(f"{said}: {advice}") from error
-        if "CUDA error" in str(error):
+        if BROKEN.search(str(error)):
             raise DeviceLost(f"{device} failed ({error}); {whole}: run the same command again") from error
         raise

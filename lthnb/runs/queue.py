@@ -1,13 +1,14 @@
 """Runs that are to be made: what each needs, in which order they are begun, and what became of them."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lthnb.config import RunConfig
+from lthnb.images.dataset import DataError
 from lthnb.runs import record
 from lthnb.runs.machine import Settings
-from lthnb.runs.record import MissingRun, is_on_record
+from lthnb.runs.record import MissingRun, Record, is_on_record
 from lthnb.runs.ticket import ticket_path
 from lthnb.training.imp import epoch_spans, epochs
 from lthnb.training.masks import CONTROLS
@@ -24,6 +25,7 @@ class Job:
     settings: Settings
     seconds: float = 0.0  # that it may take
     again: bool = False  # its record is there, its tickets are not
+    sha256: str | None = None  # of its images, where they are at hand
 
     @property
     def key(self) -> str:
@@ -49,6 +51,14 @@ class News:
     def reason(self) -> str:
         """Why it failed, in a sentence."""
         return f"{type(self.error).__name__}: {self.error}"
+
+
+def same_images(records: Iterable[Record], hashes: dict[str, str]) -> None:
+    """Raise ``DataError`` if a record was made on other images than those at hand, name -> SHA-256."""
+    for finished in records:
+        name = finished.config.data.name
+        if hashes.get(name) not in (None, finished.data["sha256"]):
+            raise DataError(f"{finished.config.key}.json was made on another version of {name}; set it aside")
 
 
 def missing(jobs: list[Job], published: bool = False) -> list[Job]:

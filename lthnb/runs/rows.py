@@ -1,9 +1,10 @@
 """What the numbers of a record may be; any other is refused by its field and value."""
 
+import re
 from typing import Any
 
 from lthnb.config import RunConfig
-from lthnb.rules import Rule, whole
+from lthnb.rules import TRUTH, ParameterError, Rule, whole
 
 SPLITS = ("train", "val", "test")
 OBJECT = Rule(dict, "an object")
@@ -11,7 +12,8 @@ LIST = Rule(list, "a list")
 WORDS = Rule(str, "text")
 COUNT = whole(0, 10**12)
 AMOUNT = Rule(float, "a finite number from 0 on", lambda value: value >= 0)
-MADE = {"device": WORDS, "precision": WORDS, "versions": OBJECT, "date": WORDS}
+DAY = Rule(str, "a day such as 2026-11-21", re.compile(r"\d{4}-[01]\d-[0-3]\d").fullmatch)
+MADE = {"device": WORDS, "precision": WORDS, "versions": OBJECT, "date": DAY, "seconds": AMOUNT}
 DATA = {
     "name": WORDS,
     "sha256": WORDS,
@@ -19,6 +21,7 @@ DATA = {
     "channels": COUNT,
     "side": COUNT,
     "pool": COUNT,
+    "few": TRUTH,
     "counts": OBJECT,
 }
 
@@ -97,3 +100,11 @@ def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: 
     for evaluated in row["curve"]["correct"]:
         OBJECT.check(f"{where}.curve.correct", evaluated)
         match(f"{where}.curve.correct", evaluated, {name: known[name] for name in known if name in evaluated})
+    ends = {"loss": (row["loss"], losses[-1])}
+    if row["curve"]["correct"]:
+        last = row["curve"]["correct"][-1]
+        for split in ("train", "test"):  # val of a refit is that of the run which chose its round
+            ends[f"correct.{split}"] = (row["correct"][split], last.get(split))
+    for name, (value, end) in ends.items():
+        if value != end:
+            raise ParameterError(f"{where}.{name} must be {end}, as at the end of its curve, got {value}")

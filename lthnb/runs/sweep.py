@@ -22,7 +22,7 @@ from lthnb.runs.execute import execute
 from lthnb.runs.files import RunBusy
 from lthnb.runs.machine import DeviceLost, NotCaptured, Settings
 from lthnb.runs.packed import TicketError
-from lthnb.runs.queue import Job, News, Queue, missing
+from lthnb.runs.queue import Job, News, Queue, missing, same_images
 from lthnb.runs.record import Record
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ def work(job: Job) -> Iterator[int]:
     try:
         yield from execute(job.config, source, job.settings, again=job.again)
     except TicketError as error:  # of the run that it requires; once more, and then it is an error
+        if job.config.requires is None:
+            raise
         print(f"NOTE {error}: the tickets of {job.config.requires.slug} are made again", flush=True)
         for _ in execute(job.config.requires, source, job.settings, again=True):
             pass
@@ -225,10 +227,15 @@ def run(config: RunConfig, dataset: str = "", settings: Settings | None = None) 
 
     Raises:
         UserError: a run failed; says why, and the same call goes on where it was.
+        DataError: what is on record was made on other images than those of ``dataset``.
     """
     settings = settings or Settings()
-    dataset = dataset or by_record(config.data.name, settings.data_root)
-    for news in one_by_one(Queue(missing([Job(config, dataset, settings)]))):
+    found = dataset or by_record(config.data.name, settings.data_root)
+    for news in one_by_one(Queue(missing([Job(config, found, settings)]))):
         if news.error:
             raise news.error
-    return record.load(config, settings.runs)
+    finished = record.load(config, settings.runs)
+    if dataset:
+        info = remembered_source(dataset, settings.data_root).info
+        same_images([finished], {info.name: info.sha256})
+    return finished

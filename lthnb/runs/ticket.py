@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from lthnb.config import NetworkConfig
-from lthnb.images.dataset import DataError, square
+from lthnb.images.archive import content_of
+from lthnb.images.dataset import stack
+from lthnb.images.folder import squared
 from lthnb.runs.files import Damaged, FileMissing
 from lthnb.runs.packed import TicketError, pack, read_packed, unpack, write_packed
 from lthnb.training.masks import Masks, pruned_places, survivors, zero_
@@ -109,15 +109,10 @@ class Ticket:
             if name not in self.about:
                 raise TicketError(f"this ticket has no {name} of its images and cannot classify")
         model = self.model().eval()
+        side = self.architecture.side
         channels = self.architecture.channels
-        mode = "L" if channels == 1 else "RGB"
-        try:
-            with Image.open(path) as image:
-                pixels = torch.from_numpy(np.array(square(image.convert(mode), self.architecture.side)))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise DataError(f"{path} is no picture that can be read: {why}") from error
-        images = pixels.reshape(1, *pixels.shape[:2], channels).permute(0, 3, 1, 2).float() / 255
+        picture = squared(str(path), content_of(Path(path)), side, channels)
+        images = stack([picture], 1, channels, side).float() / 255
         mean = torch.tensor(self.about["mean"]).reshape(1, -1, 1, 1)
         std = torch.tensor(self.about["std"]).reshape(1, -1, 1, 1)
         with torch.no_grad():
@@ -161,6 +156,6 @@ def own_ticket(path: Path) -> Ticket:
         raise TicketError(f"a ticket of {run} is missing or damaged: {error}") from error
     key = ticket.about.get("key")
     held = ticket.about.get("round")
-    if (key, f"round-{held:0>2}") != (run, path.stem):
+    if (key, f"round-{held!s:0>2}") != (run, path.stem):
         raise TicketError(f"{path.name} of {run} holds round {held} of {key}; remove it")
     return ticket

@@ -31,9 +31,9 @@ def cosine(config: TrainConfig, epoch: int) -> float:
     return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
-def order(number: int, batch_size: int, generator: torch.Generator, device: str = "cpu") -> list[Tensor]:
-    """Cut a random order of ``number`` images into batches; a last batch of one joins the one before it."""
-    batches = list(torch.randperm(number, generator=generator).to(device).split(batch_size))
+def in_batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut an order of images into batches; a last batch of one joins the one before it."""
+    batches = list(order.split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches
@@ -69,13 +69,13 @@ def train(
         Diverged: loss, gradient or weights are not finite.
     """
     stop = config.epochs if stop is None else stop
-    ahead: dict[int, Tensor] = {}  # augmented images of the next epochs
+    ahead: dict[int, tuple[Tensor, Tensor]] = {}  # augmented images of the next epochs, and their order
     for epoch in range(start, stop):
         began = time.perf_counter()
         done = epoch + 1
         evaluated = done > stop - config.evaluate_last
-        ahead = ahead or _augmented(step.data, config, seed, range(epoch, stop))
-        _epoch(step, ahead.pop(epoch), config, seed, epoch)
+        ahead = ahead or _ahead(step.data, config, seed, range(epoch, stop))
+        _epoch(step, *ahead.pop(epoch), config, epoch)
         settled = evaluated or done == pause or done % SETTLED[step.device.type] == 0
         if settled:
             history.losses += _losses(step, epoch)
@@ -90,24 +90,28 @@ def train(
             yield done
 
 
-def _augmented(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, Tensor]:
-    """Augmented images of the next epochs, as many as make a call worth its overhead."""
+def _ahead(data: Data, config: TrainConfig, seed: int, epochs: range) -> dict[int, tuple[Tensor, Tensor]]:
+    """Augmented images of the next epochs and their order, as many as make a call worth its overhead.
+
+    A GPU is waited for here, since what was drawn on the CPU is copied to it; not within an epoch.
+    """
     images = data.train.images
     larger = max(1, (images.shape[-1] / 32) ** 2)
     number = int(AT_ONCE[images.device.type] / larger / len(images))
     epochs = epochs[: max(1, number)]
     generators = [stream(seed, "augment", epoch) for epoch in epochs]
     augmented = augment(images, config.augment, generators, config.cutout)
-    return dict(zip(epochs, augmented, strict=True))
+    orders = [torch.randperm(len(images), generator=stream(seed, "order", epoch)) for epoch in epochs]
+    pairs = zip(augmented, torch.stack(orders).to(images.device), strict=True)
+    return dict(zip(epochs, pairs, strict=True))
 
 
-def _epoch(step: Step, images: Tensor, config: TrainConfig, seed: int, epoch: int) -> None:
-    """Train on every image once; a GPU is not waited for."""
+def _epoch(step: Step, images: Tensor, order: Tensor, config: TrainConfig, epoch: int) -> None:
+    """Train on every image once, in an order of theirs; a GPU is not waited for."""
     step.begin_epoch(cosine(config, epoch))
     step.model.train()
     labels = step.data.train.labels
-    batches = order(len(images), config.batch_size, stream(seed, "order", epoch), labels.device)
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(in_batches(order, config.batch_size)):
         try:
             step(images[batch], labels[batch])
         except Diverged as error:

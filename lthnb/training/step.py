@@ -97,11 +97,12 @@ class Step:
         self.sound = torch.ones((), dtype=torch.bool, device=self.device)
         self.totals: list[Tensor] = []  # of the epochs that nobody has looked at yet
         self.replays: dict[int, Replay] = {}  # by batch size
+        self.failure = ""  # why a capture failed
 
     @property
     def captured(self) -> bool:
-        """Whether its steps are replays of a CUDA graph."""
-        return bool(self.replays)
+        """Whether its steps are replays of a CUDA graph, those of every batch size."""
+        return bool(self.replays) and not self.failure
 
     def autocast(self) -> torch.autocast:
         """Forward passes in the precision of the step; a captured graph keeps no cache of casts."""
@@ -171,7 +172,8 @@ class Step:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            print(f"NOTE the step is not captured, which is slower: {reasons(error)}")
+            self.failure = reasons(error)
+            print(f"NOTE the step is not captured, which is slower: {self.failure}")
             self.capture = None
         for value, old in zip(touched, before, strict=True):
             value.copy_(old)

@@ -92,8 +92,9 @@ def new_step(config: RunConfig, data: Data, precision: str, capture: Callable | 
 
 
 def epoch(step: Step, config: RunConfig) -> None:
-    """One epoch, its images augmented beforehand."""
-    loop._epoch(step, step.data.train.images, config.train, 0, 0)
+    """One epoch, its images and their order drawn beforehand."""
+    images = step.data.train.images
+    loop._epoch(step, images, torch.arange(len(images), device=images.device), config.train, 0)
 
 
 def settled(step: Step, images: int) -> None:

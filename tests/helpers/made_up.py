@@ -45,6 +45,7 @@ def record(
         "channels": 3,
         "side": 32,
         "pool": 50_000,
+        "few": False,
         "counts": {"train": [250, 250]},
     }
     index = chosen_on_val(rows)

@@ -86,13 +86,14 @@ class Device:
             self.judge_mixture(function, others)
 
     def judge_copy(self, function: Any, args: tuple) -> None:
-        """A copy to the CPU waits for the device, one to the device does not."""
+        """A copy waits for the device, either way: nothing here is copied from pinned memory."""
         source = args[1] if function is aten.copy_.default else args[0]
         to_device = stays(function, args)
         if isinstance(source, OnGPU) and not to_device:
             self.note(self.waits)
         if to_device and not isinstance(source, OnGPU):
             self.note(self.uploads)
+            self.note(self.waits)
 
     def judge_index(self, function: Any, args: tuple) -> None:
         """An index may lie on the CPU, the values may not; a mask is turned into places, which waits."""
@@ -103,6 +104,7 @@ class Device:
             self.note(self.waits)
         if any(not isinstance(index, OnGPU) for index in places):
             self.note(self.uploads)
+            self.note(self.waits)
         if function in WRITES and not isinstance(args[2], OnGPU) and args[2].dim():
             raise RuntimeError("Expected all tensors to be on the same device, but the values are on cpu")
 

@@ -96,8 +96,8 @@ def _training(run: RunConfig) -> Iterator[Row]:
 
 def _epochs(step: Step, config: TrainConfig) -> None:
     """Eight epochs as ``train`` makes them, without their evaluation."""
-    for epoch, images in inner._augmented(step.data, config, 0, range(8)).items():
-        inner._epoch(step, images, config, 0, epoch)
+    for epoch, (images, order) in inner._ahead(step.data, config, 0, range(8)).items():
+        inner._epoch(step, images, order, config, epoch)
         step.losses(len(images))
 
 

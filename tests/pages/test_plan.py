@@ -172,6 +172,12 @@ def test_no_measure_is_begun_after_the_time(tmp_path, glyphs, capsys, monkeypatc
     assert len(list(tmp_path.glob("*.layers.json"))) == before + 1
     plan.measure_pages(late, Queue([], 1.0, began=time.monotonic() - 61))
     assert capsys.readouterr().out == ""
+    path = tmp_path / f"{sized.key}.layers.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"layers", b"sreyal"))
+    plan.measure_pages(late, Queue([], 1.0))
+    assert f"NOTE {path.name} is damaged: " in capsys.readouterr().out
+    assert path.read_bytes() == whole
 
 
 def test_a_finding_that_has_no_runs_at_a_scale_is_refused(tmp_path, capsys):

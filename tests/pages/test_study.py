@@ -14,7 +14,7 @@ from lthnb.config import DataMissing, ParameterError, RunConfig
 from lthnb.images.dataset import DataError
 from lthnb.pages import study
 from lthnb.runs import choice, record, sweep
-from lthnb.runs.files import Damaged
+from lthnb.runs.files import Damaged, is_locked
 from lthnb.runs.record import MissingRun
 from lthnb.training import imp
 from lthnb.training.imp import epochs
@@ -88,6 +88,30 @@ def test_the_readme_s_command_works_on_a_gpu_without_images_too(page, tmp_path, 
     assert found.profile == "paper"
     assert found.images["glyphs"].dataset == "glyphs"
     assert "NOTE data set glyphs: rendered digits, since cifar10" in capsys.readouterr().out
+
+
+def test_a_set_that_changed_is_opened_anew(page, image_folder):
+    folder = image_folder({"cat": 30, "dog": 30})
+    page = changed(page, dataset=f"folder:{folder}", fraction=20)
+    before = study.find("imp", page).configs
+    (folder / "train" / "cat" / "029.png").unlink()
+    (folder / "train" / "dog" / "029.png").unlink()
+
+    assert study.find("imp", page).configs[0].data.name != before[0].data.name
+
+
+def test_an_interrupt_lets_go_of_the_runs_although_its_trace_is_kept(page, monkeypatch):
+    def interrupted(news, total):
+        next(news)
+        raise KeyboardInterrupt
+
+    found = study.find("imp", page)
+    monkeypatch.setattr(study, "followed", interrupted)
+    with pytest.raises(KeyboardInterrupt) as kept:
+        study.obtain(found)
+
+    assert kept.value.__traceback__
+    assert not is_locked(record.folders(page.runs)[0] / found.configs[0].key)
 
 
 def test_what_is_odd_about_a_data_set_is_told_where_it_is_trained_on(page, image_folder, capsys):

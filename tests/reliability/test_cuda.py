@@ -1,5 +1,7 @@
 """The way of a run on CUDA, on a pretended device where there is none: nothing mixed, nothing waited for."""
 
+import dataclasses
+import re
 import shutil
 from contextlib import nullcontext
 
@@ -13,7 +15,7 @@ from lthnb.images import splits
 from lthnb.images.dataset import arrays
 from lthnb.runs import record, sweep
 from lthnb.runs.execute import execute
-from lthnb.runs.machine import DeviceLost, Settings
+from lthnb.runs.machine import DeviceLost, NotCaptured, Settings
 from lthnb.runs.queue import Job, Queue, missing
 from lthnb.runs.ticket import Ticket, ticket_path
 from lthnb.runs.verify import check
@@ -96,18 +98,18 @@ def test_replayed_steps_equal_eager_ones_over_rounds_and_tails(gpu, glyphs, monk
         assert all(torch.equal(value, others[name]) for name, value in weights.items())
 
 
-def test_an_epoch_waits_for_nothing_and_brings_its_order_alone(gpu, glyphs):
+def test_an_epoch_waits_for_nothing(gpu, glyphs):
     data = splits.load(glyphs, RUN.data, 0, "cuda")
     model = build(imp.architecture_of(RUN, data), 0).to("cuda")
     one = loop.make_step(model, data, RUN.train)
     one.begin(masks.ones(model))
-    images = augment(data.train.images, "base", [stream(0, "augment", epoch) for epoch in range(2)])
-    loop._epoch(one, images[0], RUN.train, 0, 0)
+    ahead = loop._ahead(data, RUN.train, 0, range(2))
+    loop._epoch(one, *ahead[0], RUN.train, 0)
     gpu.forget()
-    loop._epoch(one, images[1], RUN.train, 0, 1)
+    loop._epoch(one, *ahead[1], RUN.train, 1)
 
     assert not gpu.waits
-    assert gpu.uploads.total() == 1
+    assert not gpu.uploads
     assert not gpu.draws
     assert len(one.losses(60)) == 2
     assert gpu.waits.total() == 2  # whether all is finite, and the losses
@@ -254,6 +256,19 @@ def test_a_failed_capture_is_told_with_what_led_to_it(gpu, glyphs, monkeypatch, 
     assert f"which is slower: the loss was looked at, after: {CAPTURING}" in capsys.readouterr().out
 
 
+def test_a_demand_for_a_captured_step_stops_with_the_cause(gpu, glyphs, tmp_path, monkeypatch):
+    plain = torch.nn.functional.cross_entropy
+
+    def waiting(logits, labels):
+        return plain(logits, labels) + logits.sum().item() * 0
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", waiting)
+    settings = dataclasses.replace(on_gpu(tmp_path), captured=True)
+
+    with pytest.raises(NotCaptured, match=rf"the step is not captured \({re.escape(CAPTURING)}"):
+        list(execute(TINY, remembered(glyphs), settings))
+
+
 def test_the_pretended_device_refuses_what_cuda_refuses(gpu):
     here = torch.ones(3)
     there = here.to("cuda")
@@ -269,7 +284,7 @@ def test_the_pretended_device_refuses_what_cuda_refuses(gpu):
 
     assert isinstance(there * torch.tensor(2.0), OnGPU)  # one number of the CPU may stand beside
     assert there[torch.tensor([0])].device.type == "cuda"
-    assert not gpu.waits
+    gpu.forget()
     assert float(there.sum()) == 3
     assert gpu.waits.total() == 1
 

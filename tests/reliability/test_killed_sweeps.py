@@ -88,27 +88,24 @@ def straight(tmp_path_factory):
     return bits(folder / "runs")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_parent_that_is_killed_leaves_no_worker_and_the_same_command_finishes_everything(
-    tmp_path, straight
+    tmp_path, straight, number
 ):
     runs = tmp_path / "runs"
-    left = len(straight)
-    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-        before = progress(runs)
-        parent = started(runs, 2, tmp_path)
-        wait_for(lambda before=before: progress(runs) - before, "no run went on")
-        family = psutil.Process(parent.pid).children(recursive=True)
-        parent.send_signal(number)
-        parent.wait(timeout=60)
+    parent = started(runs, 2, tmp_path)
+    wait_for(lambda: progress(runs), "no run went on")
+    family = psutil.Process(parent.pid).children(recursive=True)
+    parent.send_signal(number)
+    parent.wait(timeout=60)
 
-        assert len(family) >= 2
-        assert parent.returncode == (130 if number == signal.SIGINT else -number)
-        _, alive = psutil.wait_procs(family, timeout=30)
-        assert not alive, f"after signal {number}"
-        left = len(straight) - len(list(runs.glob("*.json")))
+    assert len(family) >= 2
+    assert parent.returncode == (130 if number == signal.SIGINT else -number)
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
+    left = len(straight) - len(list(runs.glob("*.json")))
     assert left
     said = swept(runs, 2, tmp_path)
-
     assert f"{left} runs made, 0 too long for the time, 0 failed" in said
     assert bits(runs) == straight
     assert "0 runs at smoke scale are missing" in swept_here(runs, "--list")

@@ -340,6 +340,8 @@ def test_a_lost_gpu_and_a_full_one_are_told_apart():
     words = r"illegal memory access.*run the same command again"
     with pytest.raises(DeviceLost, match=words), device_errors(TINY, "cuda"):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(DeviceLost, match="EXECUTION_FAILED"), device_errors(TINY, "cuda"):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED")
     words = "no memory left on cuda at batch size 20"
     with pytest.raises(OutOfMemory, match=words), device_errors(TINY, "cuda"):
         raise RuntimeError("CUDA error: out of memory")

@@ -9,9 +9,8 @@ from helpers.small import SMALL, TINY, make
 
 from lthnb.images.dataset import DataError
 from lthnb.runs import choice, record
-from lthnb.runs.execute import Execution, execute
+from lthnb.runs.execute import execute
 from lthnb.runs.files import NotWritable
-from lthnb.runs.machine import NotCaptured
 from lthnb.runs.record import MissingRun
 from lthnb.runs.ticket import Ticket, ticket_path
 from lthnb.training.imp import epoch_spans, epochs_done
@@ -172,12 +171,15 @@ def test_a_folder_in_the_place_of_a_file_of_a_run_is_one_sentence(glyphs, tmp_pa
         make(TINY, glyphs, tmp_path)
 
 
-def test_a_demand_for_a_captured_step_is_refused_by_a_sentence(glyphs, tmp_path):
-    """Where the device is CUDA; on a CPU nothing is captured, and nobody expects it."""
+def test_nobody_expects_a_captured_step_of_a_cpu(glyphs, tmp_path):
     settings = dataclasses.replace(small.on_cpu(tmp_path), captured=True)
-    assert list(execute(TINY, glyphs, settings)) == [1, 2, 3]
-    execution = Execution.prepare(SMALL, glyphs, settings, tmp_path / SMALL.key, every=1000)
-    execution.demanding = True
 
-    with pytest.raises(NotCaptured, match="the step is not captured, the NOTE above says why"):
-        list(execution.epochs())
+    assert list(execute(TINY, glyphs, settings)) == [1, 2, 3]
+
+
+def test_a_control_of_a_ticket_that_was_found_on_other_images_is_refused(glyphs, tmp_path):
+    small.make(TINY, glyphs, tmp_path)
+    other = dataclasses.replace(glyphs, info=dataclasses.replace(glyphs.info, sha256="0" * 64))
+
+    with pytest.raises(DataError, match=f"{TINY.key}.json was made on another version of glyphs"):
+        list(execute(TINY.replace(control="random"), other, small.on_cpu(tmp_path)))

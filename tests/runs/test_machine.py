@@ -89,3 +89,11 @@ def test_a_run_computes_with_one_thread():
     machine.set_determinism()
 
     assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("precision", "fp16"), ("device", "gpu"), ("runs", "a\0b"), ("captured", 1)]
+)
+def test_settings_are_checked_by_name(field, value):
+    with pytest.raises(ParameterError, match=f"{field} must be .*, got"):
+        Settings(**{field: value})

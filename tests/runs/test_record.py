@@ -111,6 +111,11 @@ def part(name, **values):
             part("curve", correct=[{"epochs": 2, "dev": 1}]),
             r"curve\.correct must be an object of epochs, got .*dev",
         ),
+        (row(loss=0.25), r"rounds\[1\]\.loss must be 0\.5, as at the end of its curve, got 0\.25"),
+        (
+            part("curve", correct=[{"epochs": 2, "train": 500, "test": 7}]),
+            r"rounds\[1\]\.correct\.test must be 7, as at the end of its curve",
+        ),
         (part("seconds", train=-3), r"seconds\.train must be .*, got -3"),
         (row(round=0), r"rounds\[1\]\.round must be a whole number from 1 to 1, got 0"),
         (row(round=7), r"rounds\[1\]\.round must be a whole number from 1 to 1, got 7"),

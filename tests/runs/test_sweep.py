@@ -1,5 +1,6 @@
 """Many runs: one by one or on Dask, and what a worker that dies costs: no other run, and no bit."""
 
+import dataclasses
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from helpers import faults, small
 from helpers.small import TINY
 
 from lthnb.config import ParameterError, UserError
+from lthnb.images.dataset import DataError
 from lthnb.runs import files, record, sweep
 from lthnb.runs.machine import DeviceLost, NotCaptured
 from lthnb.runs.queue import Job, Queue, missing
@@ -271,6 +273,55 @@ def test_a_ticket_that_is_lost_before_its_control_needs_it_is_made_again(
     assert (tmp_path / f"{PARENT.key}.json").read_bytes() == before
     made = record.load(control, str(tmp_path))
     assert [row["correct"] for row in made.rounds] == [row["correct"] for row in alone.rounds]
+
+
+@pytest.fixture
+def lost_tickets(glyphs, tmp_path):
+    """A run in fp32 whose tickets are gone, and the job of a control that needs them, in bf16."""
+    small.make(PARENT, glyphs, tmp_path)
+    for path in (tmp_path / PARENT.key).glob("round-*"):
+        path.unlink()
+    return Job(PARENT.replace(control="reinit"), "glyphs", small.on_cpu(tmp_path, "bf16"))
+
+
+def test_tickets_that_come_out_otherwise_than_on_record_are_refused(lost_tickets, tmp_path):
+    before = (tmp_path / f"{PARENT.key}.json").read_bytes()
+    failed = [one for one in one_by_one(Queue(missing([lost_tickets]))) if one.what == "failed"]
+
+    assert re.match(
+        rf"TicketError: made again in bf16 on .*, {PARENT.key}.json has other tickets than those on record, "
+        r"fp32 on .*; make them there, or remove",
+        failed[0].reason,
+    )
+    assert len(failed) == 2
+    assert (tmp_path / f"{PARENT.key}.json").read_bytes() == before
+    assert not list((tmp_path / PARENT.key).glob("round-*"))
+
+
+def test_tickets_of_a_published_run_that_come_out_otherwise_get_a_record_of_their_own(
+    lost_tickets, tmp_path, monkeypatch, capsys
+):
+    published = tmp_path / "published"
+    published.mkdir()
+    (tmp_path / f"{PARENT.key}.json").rename(published / f"{PARENT.key}.json")
+    monkeypatch.setattr(record, "folders", lambda runs="": [Path(runs)] if runs else [published])
+
+    assert set(ended(one_by_one(Queue(missing([lost_tickets]))))) == {"finished"}
+    assert "what was made here has a record of its own" in capsys.readouterr().out
+    own = record.load(PARENT, str(tmp_path))
+    control = record.load(lost_tickets.config, str(tmp_path))
+    assert own.made["precision"] == "bf16"
+    assert control.rounds[0]["kept"] == own.rounds[1]["kept"]
+
+
+def test_a_run_on_record_is_not_taken_for_one_on_other_images(glyphs, tmp_path, monkeypatch):
+    settings = small.on_cpu(tmp_path)
+    assert sweep.run(TINY, "glyphs", settings) == record.load(TINY, str(tmp_path))
+    other = dataclasses.replace(glyphs, info=dataclasses.replace(glyphs.info, sha256="0" * 64))
+    monkeypatch.setattr(sweep, "remembered_source", lambda *_: other)
+
+    with pytest.raises(DataError, match="another version of glyphs"):
+        sweep.run(TINY, "glyphs", settings)
 
 
 @pytest.mark.parametrize(

@@ -144,15 +144,26 @@ def test_a_ticket_classifies_an_image_file(saved, loaded, last, tmp_path):
 def test_a_picture_that_is_missing_or_broken_is_one_sentence(saved, tmp_path):
     ticket = Ticket.load(saved)
     picture = tmp_path / "digit.png"
-    with pytest.raises(DataError, match=rf"{picture} is no picture that can be read: No such file"):
+    with pytest.raises(DataError, match=rf"{picture} cannot be read: No such file"):
         ticket.classify(picture)
     Image.effect_noise((64, 64), 50).save(picture)
     picture.write_bytes(picture.read_bytes()[:1000])
-    with pytest.raises(DataError, match="is no picture that can be read: "):
+    with pytest.raises(DataError, match=rf"{picture} is damaged: "):
         ticket.classify(picture)
     picture.write_text("no picture")
-    with pytest.raises(DataError, match="is no picture that can be read: cannot identify"):
+    with pytest.raises(DataError, match=rf"{picture} is not a PNG, JPEG or WebP image"):
         ticket.classify(picture)
+
+
+def test_a_picture_is_turned_as_its_exif_says(saved, tmp_path):
+    ticket = Ticket.load(saved)
+    upright = Image.effect_noise((64, 64), 50).convert("RGB")
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+
+    assert ticket.classify(tmp_path / "turned.png") == ticket.classify(tmp_path / "upright.png")
 
 
 def test_a_ticket_without_mean_or_std_says_what_it_cannot_do(saved, tmp_path):

@@ -52,7 +52,7 @@ def test_the_protocol_has_not_changed(loaded):
     for epoch in range(2):
         images = augment(loaded.train.images, "base", [config.stream(0, "augment", epoch)])[0]
         seen.update(images.contiguous().numpy().tobytes())
-        seen.update(torch.cat(loop.order(60, 20, config.stream(0, "order", epoch))).numpy().tobytes())
+        seen.update(torch.randperm(60, generator=config.stream(0, "order", epoch)).numpy().tobytes())
     seen.update(repr([f"{loop.cosine(RUN.train, epoch):.9f}" for epoch in range(4)]).encode())
     kept = []
     last = []
@@ -208,7 +208,7 @@ def test_the_epochs_of_every_round_are_known_beforehand(change, spans):
 
 
 def test_a_divergence_says_seed_round_epoch_and_step(loaded, monkeypatch):
-    plain = step.Step.epoch
+    plain = step.Step.begin_epoch
 
     def spoil(self, lr):
         plain(self, lr)
@@ -216,7 +216,7 @@ def test_a_divergence_says_seed_round_epoch_and_step(loaded, monkeypatch):
             with torch.no_grad():
                 self.model.head.bias.fill_(float("nan"))
 
-    monkeypatch.setattr(step.Step, "epoch", spoil)
+    monkeypatch.setattr(step.Step, "begin_epoch", spoil)
 
     with pytest.raises(step.Diverged, match=r"^seed 0, round 1, epoch 2, step 0: .* not finite"):
         list(imp.rounds(RUN, loaded))

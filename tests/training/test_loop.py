@@ -51,12 +51,12 @@ def test_the_learning_rate_is_a_cosine_from_lr_to_zero():
 
 
 def test_an_order_holds_every_image_once_and_a_tail_of_one_joins_the_batch_before():
-    batches = loop.order(101, 50, stream(0, "order"))
+    batches = loop.in_batches(torch.randperm(101, generator=stream(0, "order")), 50)
 
     assert [len(batch) for batch in batches] == [50, 51]
     assert torch.cat(batches).sort().values.tolist() == list(range(101))
-    assert [len(batch) for batch in loop.order(102, 50, stream(0, "order"))] == [50, 50, 2]
-    assert [len(batch) for batch in loop.order(1, 50, stream(0, "order"))] == [1]
+    assert [len(batch) for batch in loop.in_batches(torch.arange(102), 50)] == [50, 50, 2]
+    assert [len(batch) for batch in loop.in_batches(torch.arange(1), 50)] == [1]
 
 
 def test_the_loop_equals_the_plain_one_bit_for_bit(loaded):
