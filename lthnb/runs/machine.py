@@ -125,6 +125,8 @@ def device_errors(config: RunConfig, device: str) -> Iterator[None]:
     whole = "the last checkpoint is whole"
     try:
         yield
+    except UserError:  # told already
+        raise
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_ROOM.search(str(error)):
             said = f"no memory left on {device} at batch size {config.train.batch_size}; {whole}"
