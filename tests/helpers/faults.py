@@ -387,17 +387,22 @@ def races(number):
         for index in range(number):
             folder = Path(top) / f"race-{index}"
             start = time.time() + 0.05
+            at_work, ends = os.pipe()
 
-            def contend(folder=folder, start=start):
+            def contend(folder=folder, start=start, at_work=at_work, ends=ends):
                 time.sleep(max(0, start - time.time()))
                 try:
                     with files.lock(folder, wait=0):
-                        time.sleep(0.6)  # longer than a busy machine takes to begin the others
+                        os.close(ends)
+                        os.read(at_work, 1)  # nothing comes; returns when all others have ended
                         os._exit(5)
                 except files.RunBusy:
                     os._exit(6)
 
-            statuses = sorted(ended(pid) for pid in [forked(contend) for _ in range(4)])
+            racers = [forked(contend) for _ in range(4)]
+            os.close(ends)
+            statuses = sorted(map(ended, racers))
+            os.close(at_work)
             good += statuses == [5, 6, 6, 6]
     return number, good
 
