@@ -53,9 +53,15 @@ def swept(runs, workers, folder):
     return ended.stdout
 
 
+def hears_interrupts():
+    """A shell lets its background jobs ignore them, and what these start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(runs, workers, folder):
     nowhere = subprocess.DEVNULL
     options = {"cwd": ROOT, "env": environment(folder), "stdout": nowhere, "stderr": nowhere}
+    options["preexec_fn"] = hears_interrupts
     return subprocess.Popen(command(runs, workers), start_new_session=True, **options)
 
 

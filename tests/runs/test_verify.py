@@ -44,8 +44,11 @@ def test_a_ticket_that_holds_is_told_with_its_counts(shipped):
 
 def test_another_count_on_the_same_device_differs(shipped):
     made, path = shipped
-    correct = made.rounds[1]["correct"]
-    replaced(made, path, correct={**correct, "test": correct["test"] + 1})
+    row = made.rounds[1]
+    more = row["correct"]["test"] + 1
+    *before, last = row["curve"]["correct"]
+    curve = {**row["curve"], "correct": [*before, {**last, "test": more}]}
+    replaced(made, path, correct={**row["correct"], "test": more}, curve=curve)
 
     assert not check(path, HERE).holds
     assert "DIFFERS" in check(path, HERE).line
