@@ -111,9 +111,8 @@ def jobs(wish: Wish) -> Iterator[Planned]:
             yield line, [], error
             continue
         seconds = cost(configs[0], info, wish.planned_device)
-        settings = wish.settings
-        made = {"sha256": info.sha256, "seconds": seconds}
-        yield line, [Job(config, served.dataset, settings, **made) for config in configs], None
+        about = (served.dataset, wish.settings, seconds)
+        yield line, [Job(config, *about, sha256=info.sha256) for config in configs], None
 
 
 def served_or_why_not(role: str, wish: Wish) -> Served | UserError:
