@@ -6,10 +6,10 @@ import lzma
 import os
 import re
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 from lthnb.images.dataset import DataError
@@ -21,7 +21,7 @@ MOST_HEADER = 2**14  # a long name or attributes 16 KiB, since tarfile reads the
 MOST_DICTIONARY = 2**28  # what xz may ask for; its strongest setting takes 65 MiB
 PIECE = tarfile.RECORDSIZE  # bytes that are unpacked at once
 UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # neither a record nor a terminal can show it
-DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError, RecursionError)
+
 Files = dict[str, Path | bytes | None]  # name -> where a file lies, its content, or None for a folder
 
 
@@ -120,8 +120,8 @@ class _Header(tarfile.TarInfo):
 
 
 def _archive(path: Path) -> Files:
-    files: Files = {}
-    tops: set[str] = set()
+    files = {}
+    tops = set()
     try:
         with path.open("rb") as file, _streamed(path.name, file) as archive:
             for member in archive:
@@ -143,7 +143,7 @@ def _archive(path: Path) -> Files:
             _demand_end(archive.fileobj)
     except DataError:
         raise
-    except DAMAGES as error:
+    except Exception as error:  # whatever an unpacker raises, the file is at fault
         raise DataError(f"{path.name} is not a whole tar archive (plain, gz, bz2 or xz): {error}") from error
     return files
 
@@ -178,33 +178,28 @@ def _demand_end(stream: BinaryIO) -> None:
 
 
 def _streamed(source: str, file: BinaryIO) -> tarfile.TarFile:
-    """A tar archive as a stream, unpacked a piece at a time, so that a bomb cannot fill the memory."""
+    """A tar archive as a stream, unpacked a piece at a time."""
     magic = file.peek(6)
     if magic.startswith(b"PK"):
         raise DataError(f"{source} is a zip archive, which is not read: unpack it, or pack it with tar")
-    if magic.startswith(b"BZh"):
-        pieces = _unpacked(file, bz2.BZ2Decompressor)
+    stream = file
+    if magic.startswith(b"\x1f\x8b"):
+        stream = gzip.GzipFile(fileobj=file)
+    elif magic.startswith(b"BZh"):
+        stream = _unpacked(file, bz2.BZ2Decompressor)
     elif magic.startswith(b"\xfd7zXZ"):
-        pieces = _unpacked(file, partial(lzma.LZMADecompressor, memlimit=MOST_DICTIONARY))
-    elif magic.startswith(b"\x1f\x8b"):
-        pieces = iter(partial(gzip.GzipFile(fileobj=file).read, PIECE), b"")
-    else:
-        pieces = iter(partial(file.read, PIECE), b"")
-    return tarfile.open(fileobj=_Pieces(pieces), mode="r|", tarinfo=_Header, encoding="utf-8")
+        stream = _unpacked(file, partial(lzma.LZMADecompressor, memlimit=MOST_DICTIONARY))
+    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header, encoding="utf-8")
 
 
-class _Pieces:
-    """What tarfile needs of a file."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.pieces = filter(None, pieces)
-
-    def read(self, size: int) -> bytes:
-        return next(self.pieces, b"")
-
-
-def _unpacked(file: BinaryIO, unpacker: Callable[[], bz2.BZ2Decompressor]) -> Iterator[bytes]:
+def _unpacked(file: BinaryIO, unpacker: Callable[[], bz2.BZ2Decompressor]) -> SimpleNamespace:
     """Unpack bz2 or xz; their own readers would pass over what follows the compressed data."""
+    pieces = filter(None, _pieces(file, unpacker))
+    return SimpleNamespace(read=lambda size: next(pieces, b""))  # what tarfile needs of a file
+
+
+def _pieces(file: BinaryIO, unpacker: Callable[[], bz2.BZ2Decompressor]) -> Iterator[bytes]:
+    """Unpacked bytes, at most so many at once that a bomb cannot fill the memory."""
     packed = file.read(PIECE)
     while packed:
         stream = unpacker()

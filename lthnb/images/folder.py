@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import itertools
 import re
 import statistics
 import unicodedata
@@ -46,9 +47,7 @@ def folder(path: Path) -> Source:
     if lists:
         _check_balance(lists, classes)
         names = _only_listed(names, lists)
-        train = _positions(lists["train"], names["train"])
-        val = _positions(lists["val"], names["train"])
-        published = (train, val)
+        published = tuple(_positions(lists[role], names["train"]) for role in ("train", "val"))
     sha256, hashes, side, channels = _survey(names, lists, files)
 
     def picture(name: str, side: int) -> Image.Image:
@@ -85,7 +84,7 @@ def _class_of(name: str) -> str:
 
 def _image_names(source: str, files: Files) -> Lists:
     """The names of the images of "train" and "test", by class and then by file."""
-    tree: dict[str, Lists] = {"train": {}, "test": {}}
+    tree = {"train": {}, "test": {}}
     for name, content in files.items():
         split, *rest = name.split("/")
         if split == "splits":
@@ -97,14 +96,11 @@ def _image_names(source: str, files: Files) -> Lists:
         elif rest or content is not None:
             raise DataError(f"{name} in {source} does not fit: images belong in {split}/CLASS/")
     classes = sorted(tree["train"].keys() | tree["test"].keys())
-    for split, images in tree.items():
-        if not images:
-            raise DataError(f"{source} has no {split}/CLASS folders; expected train/CLASS/* and test/CLASS/*")
-        for label in classes:
-            if not images.get(label):
-                raise DataError(f"class {label!r} has no images in {split}/ of {source}")
-    if len(classes) == 1:
-        raise DataError(f"{source} has one class only, {classes[0]!r}; two or more are needed")
+    if len(classes) < 2:
+        raise DataError(f"{source} has {len(classes)} classes; two are needed in train/CLASS/*, test/CLASS/*")
+    for split, label in itertools.product(tree, classes):
+        if not tree[split].get(label):
+            raise DataError(f"class {label!r} has no images in {split}/ of {source}")
     spellings = {unicodedata.normalize("NFC", label).casefold() for label in classes}
     if len(spellings) < len(classes):
         raise DataError(f"{source} has classes that differ only in case or accents: {', '.join(classes)}")
@@ -113,7 +109,7 @@ def _image_names(source: str, files: Files) -> Lists:
 
 def _split_lists(source: str, files: Files) -> Lists:
     """The published split lists by role (train, val, test), each a list of names as in ``files``."""
-    lists: Lists = {}
+    lists = {}
     for name in sorted(files):
         match = re.fullmatch(r"(?s)splits/(train|val|test).*\.txt", name)
         if not match:
@@ -132,7 +128,7 @@ def _split_lists(source: str, files: Files) -> Lists:
         raise DataError(
             f"{source} has split lists for {roles}; splits/train*.txt and splits/val*.txt are both needed"
         )
-    times = Counter(entry for entries in lists.values() for entry in entries)
+    times = Counter(itertools.chain(*lists.values()))
     for entry, count in times.items():
         if count > 1:
             raise DataError(f"the split lists of {source} name {entry} twice")
@@ -178,9 +174,9 @@ def _survey(names: Lists, lists: Lists, files: Files) -> tuple[str, dict[str, by
         of the shortest edge, at most ``LARGEST``; channels, 1 where all images are grey.
     """
     digest = hashlib.sha256()
-    hashes: dict[str, bytes] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    modes: set[str] = set()
+    hashes = {}
+    sizes = {}
+    modes = set()
     for name in sorted(names["train"] + names["test"]):
         content = content_of(files[name])
         hashes[name] = hashlib.sha256(content).digest()

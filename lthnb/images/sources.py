@@ -8,11 +8,11 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from lthnb.config import DataMissing, ParameterError, bare_name, did_you_mean, host
+from lthnb.config import DataMissing, bare_name, host
 from lthnb.images.dataset import DataError, Source, arrays
 from lthnb.images.folder import folder
 from lthnb.images.glyphs import glyphs
-from lthnb.images.places import at_hand, data_root, find
+from lthnb.images.places import DATASET, at_hand, data_root, demand, find
 from lthnb.images.torchvision_sets import cifar, download, fashion_mnist
 
 ROLES = {  # what a finding needs -> the names of sets that serve, the best first
@@ -34,13 +34,9 @@ def open_source(dataset: str, root: str = "") -> Source:
         DataMissing: the set is not there; says where it was looked for and how to get it.
         DataError: what is there is damaged or no data set; names the file or class.
     """
+    DATASET.check("dataset", dataset)
     if dataset.startswith("folder:"):
         return folder(find(dataset.removeprefix("folder:"), root))
-    if dataset not in KNOWN:
-        hint = did_you_mean(dataset, KNOWN)
-        raise ParameterError(
-            f"dataset must be one of {', '.join(KNOWN)} or folder:PATH, got {dataset!r}{hint}"
-        )
     known = KNOWN[dataset]
     if not known.readable:
         raise DataMissing(f"{dataset} needs {known.package}: pip install {known.package}")
@@ -56,12 +52,11 @@ def serving(role: str, dataset: str, root: str) -> str:
         return dataset
     for name in ROLES[role]:
         known = KNOWN.get(name)
-        if known and not known.readable:
-            continue
-        stem = known.stem if known else name
-        file = at_hand(stem, root) if stem else None
-        if file:
-            return name if known else f"folder:{file}"
+        file = at_hand(known.stem if known else name, root)
+        if file and not known:
+            return f"folder:{file}"
+        if file and known.readable:
+            return name
     return role if role in KNOWN else "auto"
 
 
@@ -74,10 +69,7 @@ def by_record(name: str, root: str) -> str:
     stem = bare_name(name)
     if stem == name:
         return name
-    file = at_hand(stem, root)
-    if file is None:
-        raise DataMissing(f"neither a folder nor a tar archive {stem} is under {data_root(root)}")
-    return f"folder:{file}"
+    return f"folder:{demand(stem, root)}"
 
 
 def _auto(_name: str, _stem: str, root: str) -> Source:
@@ -113,13 +105,7 @@ def _digits(name: str, _stem: str, _root: str) -> Source:
 
 def _few_shot(name: str, stem: str, root: str) -> Source:
     """EuroSAT or ISIC with the published lists of training, validation and test images."""
-    file = at_hand(stem, root)
-    if file is None:
-        raise DataMissing(
-            f"{name}: neither a folder nor a tar archive {stem} is under {data_root(root)}; "
-            "it holds train/CLASS/*, test/CLASS/* and the published lists "
-            "splits/train*.txt, val*.txt, test*.txt"
-        )
+    file = demand(stem, root)
     source = folder(data_root(root) / file)
     if source.published is None:
         raise DataError(f"{file} has no splits/train*.txt and splits/val*.txt")

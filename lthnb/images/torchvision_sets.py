@@ -6,13 +6,12 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-import zlib
 from pathlib import Path
 
 import torch
 
 from lthnb.config import DataMissing
-from lthnb.images.dataset import DataError, Parts, Source, arrays
+from lthnb.images.dataset import DataError, Source, arrays
 from lthnb.images.places import data_root
 
 CONNECT_SECONDS = 5
@@ -25,8 +24,8 @@ def cifar(name: str, folder: str, root: str) -> Source:
     parent = _present(name, kind, folder, root)
     from torchvision import datasets
 
-    images: Parts = {}
-    labels: Parts = {}
+    images = {}
+    labels = {}
     for split in ("train", "test"):
         try:
             part = getattr(datasets, kind)(parent, train=split == "train")
@@ -42,12 +41,13 @@ def fashion_mnist(name: str, folder: str, root: str) -> Source:
     parent = _present(name, "FashionMNIST", folder, root)
     from torchvision.datasets import FashionMNIST, utils
 
-    images: Parts = {}
-    labels: Parts = {}
+    images = {}
+    labels = {}
     for file, md5 in FashionMNIST.resources:
         path = parent / folder / file
+        damaged = DataError(f"{folder}/{file} is missing or damaged; remove the folder and get it again")
         if not utils.check_integrity(path, md5):
-            raise DataError(f"{folder}/{file} is missing or damaged; remove the folder and get it again")
+            raise damaged
         split = "train" if file.startswith("train") else "test"
         try:
             content = bytearray(gzip.decompress(path.read_bytes()))
@@ -56,10 +56,8 @@ def fashion_mnist(name: str, folder: str, root: str) -> Source:
                 images[split] = values[16:].reshape(-1, 1, 28, 28)  # after a header of 16 bytes
             else:
                 labels[split] = values[8:].long()
-        except (OSError, EOFError, zlib.error, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"{folder}/{file} is damaged: {error}; remove the folder and get it again"
-            ) from error
+        except Exception as error:  # whatever cannot be unpacked, the file is at fault
+            raise damaged from error
     return arrays(name, images, labels, tuple(FashionMNIST.classes))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lthnb import config
 from lthnb.config import PROFILES, RunConfig, host
-from lthnb.images.places import DATASETS, data_root, find
+from lthnb.images.places import DATASET, data_root, find
 from lthnb.rules import (
     DEVICE,
     PRECISION,
@@ -24,11 +24,6 @@ from lthnb.rules import (
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
 
 
-def names_data(value: str) -> bool:
-    """A data set that is known, or a folder."""
-    return value in DATASETS or (value.startswith("folder:") and value != "folder:")
-
-
 def counts_images(value: float) -> bool:
     """A share of a pool, or a whole number of images."""
     return 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8)
@@ -42,9 +37,6 @@ def is_there(value: str) -> bool:
         return False
 
 
-DATASET = Rule(
-    str, f"one of {', '.join(DATASETS)} or folder:PATH", names_data, choices=(*DATASETS, "folder:")
-)
 DATA_ROOT = Rule(str, "a folder that is there, or empty", is_there)
 FRACTION = Rule(float, "a share in (0, 1] or a whole number of images above 1", counts_images)
 

@@ -82,7 +82,8 @@ def test_images_in_memory_are_resized_by_area():
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist", "eurosat", "isic"])
 def test_a_set_that_is_not_there_says_where_it_was_looked_for_and_how_to_get_it(name, tmp_path):
     with pytest.raises(
-        DataMissing, match=rf"{name}.*{re.escape(str(tmp_path))}.*(get it with|it holds train/CLASS)"
+        DataMissing,
+        match=rf"{sources.KNOWN[name].stem}.*{re.escape(str(tmp_path))}.*(get it with|it holds train/CLASS)",
     ):
         sources.open_source(name, str(tmp_path))
 
