@@ -38,10 +38,11 @@ PROTOCOL = 1  # raised by hand when equal configurations would give other number
 NETWORKS = ("resnet10", "resnet18")
 STARTS = ("pytorch", "torchvision")
 OBJECTIVES = ("cross_entropy",)
-CONTROLS = ("random", "shuffled", "reinit")
+CONTROLS = ("random", "shuffled", "reinit", "retrained", "rewound")
 AUGMENTATIONS = ("none", "base", "contrast", "rand", "auto", "base+cutout", "rand+cutout", "auto+cutout")
 
 WIDTHS = re.compile(r"|[1-9]\d{0,3}(-[1-9]\d{0,3}){3}").fullmatch
+LR_OR_0 = Rule(float, "0 or a learning rate below 100", lambda value: 0 <= value < 100)
 FOUR_STAGES = Rule(str, "empty, or the channels of four stages such as 12-24-48-96", WIDTHS)
 
 
@@ -91,6 +92,7 @@ class TrainConfig(Checked):
     augment: str = ruled("base", one_of(*AUGMENTATIONS))  # crop and flip; what else is done follows
     cutout: str = ruled("corrected", one_of("corrected", "as_released"))  # its place as in the released code
     objective: str = ruled("cross_entropy", one_of(*OBJECTIVES))
+    cycles: int = ruled(1, whole(1, 1000))  # cosines one after the other; each ends at 0
     evaluate_last: int = ruled(1, whole(1, 100_000))  # how many of the last epochs are evaluated
 
 
@@ -105,6 +107,8 @@ class PruneConfig(Checked):
     rewind: str = ruled("corrected", one_of("corrected", "as_released"))
     control: str = ruled("none", one_of("none", *CONTROLS))  # what takes the ticket's place
     every: int = ruled(1, whole(1, 100))  # of a control: trained at each so-many-th round only
+    found_lr: float = ruled(0.0, LR_OR_0)  # of a control: how its ticket was found; 0: as it trains
+    found_epochs: int = ruled(0, whole(0, 100_000))
 
 
 PARTS = {"data": DataConfig, "network": NetworkConfig, "train": TrainConfig, "prune": PruneConfig}
@@ -126,8 +130,10 @@ class RunConfig(Checked):
         if prune.rounds and prune.rewind_epoch >= self.train.epochs:
             least = f"epochs must be above rewind_epoch ({prune.rewind_epoch})"
             raise ParameterError(f"{least}, got {self.train.epochs}")
-        if prune.control == "none" and prune.every > 1:
-            raise ParameterError(f"every must be 1 unless a control is run, got {prune.every}")
+        if self.train.epochs % self.train.cycles:
+            raise ParameterError(f"cycles must divide epochs ({self.train.epochs}), got {self.train.cycles}")
+        if prune.control == "none" and (prune.every, prune.found_lr, prune.found_epochs) != (1, 0, 0):
+            raise ParameterError("every, found_lr and found_epochs belong to a control; control is 'none'")
         if prune.control != "none" and (prune.rounds < prune.every or self.data.split != "holdout"):
             needs = f"needs {prune.every} or more rounds and 2,000 images"
             raise ParameterError(f"control {prune.control!r} {needs}")
@@ -174,16 +180,27 @@ class RunConfig(Checked):
     def requires(self) -> RunConfig | None:
         """The run that has to be on record before this one: a control's ticket, a refit's choosing run."""
         if self.prune.control != "none":
-            return self.replace(control="none", every=1)
+            found = dataclasses.replace(self, train=self.finding)
+            return found.replace(control="none", every=1, found_lr=0, found_epochs=0)
         if self.data.split == "refit":
             return self.replace(split="choosing")
         return None
+
+    @property
+    def finding(self) -> TrainConfig:
+        """The training by which the ticket of a control was found."""
+        return dataclasses.replace(
+            self.train,
+            lr=self.prune.found_lr or self.train.lr,
+            epochs=self.prune.found_epochs or self.train.epochs,
+        )
 
     @property
     def slug(self) -> str:
         """A name to read: data, images, augmentation, network, control, seed."""
         words = [bare_name(self.data.name), f"{self.data.images} images", self.train.augment]
         words.append(f"{self.network.model} width {self.network.widths or self.network.width}")
+        words.append(f"lr {self.train.lr:g} for {self.train.epochs} epochs")
         if self.prune.control != "none":
             words.append(self.prune.control)
         if self.data.split == "choosing":
@@ -211,6 +228,8 @@ FEW_IMAGES = {"pool_limit": 2000, "val_limit": 200, "test_limit": 200}
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {**SMALL, **FEW_IMAGES, "model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
     "demo": {**SMALL, "width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
+    # the paper's network, images, epochs and batch under a coarse pruning: what a CPU can do of its scale
+    "wide": {"rounds": 5, "rate": 0.488},
     "paper": {"evaluate_last": 5},
 }
 

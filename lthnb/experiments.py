@@ -18,6 +18,7 @@ class Experiment:
     data: str  # what images are needed: a key of ``sources.ROLES``
     change: dict[str, Any]  # what replaces the values of the profile
     paper: int = 0  # seeds at each scale
+    wide: int = 0
     demo: int = 0
     smoke: int = 0
     first: int = 0  # number of the first seed; 100 for runs that only tune a setting
@@ -37,8 +38,14 @@ TWO = {"fraction": 1000, "augment": "auto+cutout"}
 PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
 BOTH = "low_data capacity_connectivity layers"
 LARGE = {**PROFILES["smoke"], "pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
-# the paper's network, images and epochs under a coarse pruning: what a CPU can do of its scale
-FULL_WIDTH = {"width": 64, "side": 32, "epochs": 200, "rewind_epoch": 2, "batch_size": 100, "val_limit": 5000}
+
+# the dense network's setting with the highest mean accuracy on val of the tuning seeds (a test compares)
+TUNED: dict[str, dict[str, float]] = {
+    "demo": {"lr": 0.01, "batch_size": 10, "weight_decay": 5e-4},
+}
+TUNED["smoke"] = TUNED["demo"]
+STRONG = {"tuned": True, "times": 4}  # four times the epochs
+LAST = {"paper": 15}  # the round of the paper's last ticket, where a profile runs more
 
 
 def small_networks() -> list[Experiment]:
@@ -98,17 +105,68 @@ def whole_set(images: float, augment: str = "base", **seeds: int) -> Experiment:
 
 def tuning() -> list[Experiment]:
     """The dense network's setting, chosen on val of seeds that are never reported (book/registered.md)."""
-    wide = [FULL_WIDTH | {"lr": lr, "batch_size": batch} for lr in (0.01, 0.03) for batch in (100, 25)]
-    demo = [
-        {"lr": lr, "batch_size": batch, "weight_decay": decay}
-        for lr, batch, decay in itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
+    wide = itertools.product((0.01, 0.03), (100, 25), (5e-4,))
+    demo = itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
+    lines = [(values, {"wide": 2}) for values in wide] + [(values, {"demo": 3}) for values in demo]
+    planned = []
+    for (lr, batch, decay), seeds in lines:
+        setting = {"lr": lr, "batch_size": batch, "weight_decay": decay, "rounds": 0}
+        planned.append(Experiment("tuning", "original_pixels", {**ONE, **setting}, **seeds, first=100))
+    return planned
+
+
+def fair(pages: str, change: dict[str, Any], **seeds: int) -> Experiment:
+    """One line of the fair test, on the original pixels; six seeds at demo scale if nothing else is said."""
+    return Experiment(pages, "original_pixels", change, **(seeds or {"demo": 6}))
+
+
+def strong_arms() -> list[Experiment]:
+    """Dense networks and tickets that were given every chance, and the controls of the registered test."""
+    planned = [
+        fair("fair_test", {**ONE, "tuned": True}, demo=6, smoke=1),
+        fair("fair_test strong", {**ONE, **STRONG, "rounds": 0}, demo=6, smoke=1),
     ]
-    lines = [("tuning_wide", 2, setting) for setting in wide]
-    lines += [("tuning_demo", 3, setting) for setting in demo]
-    return [
-        Experiment(name, "original_pixels", {**ONE, **setting, "rounds": 0}, demo=seeds, first=100)
-        for name, seeds, setting in lines
+    for control in ("retrained", "shuffled", "reinit"):
+        planned.append(
+            fair("fair_test strong_controls", {**ONE, **STRONG, "control": control}, demo=6, smoke=1)
+        )
+    planned += [
+        fair("fair_test", {**ONE, "control": "rewound", "every": 5}),
+        fair("fair_test", {**ONE, "times": 6, "rounds": 0}),
+        fair("fair_test", {**ONE, "times": 6, "cycles": 6, "rounds": 0}),
+        fair("fair_test", {**ONE, "tuned": True, "times": 6, "rounds": 0}),
+        fair("fair_test", {**ONE, "tuned": True, "times": 6, "cycles": 6, "rounds": 0}),
+        fair("strong_controls", {**ONE, **STRONG, "small": 5}),
+        fair("strong", {"fraction": 500, "augment": "base", **STRONG, "rounds": 0}),
+        fair("fair_test strong", {**TWO, **STRONG, "rounds": 0}),
+        fair("fair_test", {**TWO, "tuned": True}),
+        fair("fair_test strong_controls", {**TWO, **STRONG, "control": "retrained"}),
     ]
+    return planned
+
+
+def ladder(times: int, **seeds: int) -> list[Experiment]:
+    """Dense network and published ticket at every rate, so many times as long."""
+    planned = []
+    for lr in (0.003, 0.01, 0.03, 0.1):
+        if times > 1 or lr < 0.1:
+            changed = {**ONE, "lr": lr, "times": times}
+            planned.append(fair("fair_ladder", {**changed, "rounds": 0}, **seeds))
+            planned.append(fair("fair_ladder", {**changed, "control": "retrained", "found_lr": 0.1}, **seeds))
+    return planned
+
+
+def other_questions() -> list[Experiment]:
+    """Label noise, more images in as many steps, and the switches of the released code."""
+    planned = []
+    for noise in (0.2, 0.4):
+        noisy = {**ONE, "label_noise": noise}
+        planned += [fair("fair_noise", noisy, demo=3)]
+        planned += [fair("fair_noise", {**noisy, **STRONG, "rounds": 0}, demo=3)]
+    planned.append(fair("fair_size", {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}, demo=3))
+    for switch in ("rewind", "cutout"):
+        planned.append(fair("fair_switches", {**ONE, switch: "as_released"}, demo=3))
+    return planned
 
 
 PLAN = [
@@ -136,8 +194,13 @@ PLAN = [
         for augment in ("base", "rand+cutout")
     ],
     whole_set(5000, paper=2, demo=2),
-    Experiment("full_width", "original_pixels", ONE | FULL_WIDTH, demo=6),
+    Experiment("full_width", "original_pixels", ONE, wide=6),
     *tuning(),
+    *strong_arms(),
+    *ladder(1),
+    *ladder(4),
+    *other_questions(),
+    *ladder(16, demo=3),
     *[
         Experiment("low_data", "whole_set", {"fraction": images, **LARGE}, demo=1)
         for images in (10_000, 25_000, 1)
@@ -158,8 +221,10 @@ def of_page(page: str) -> list[Experiment]:
 def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfig:
     """A profile's values under changes, resolved against a data set; seed 0.
 
-    Beside the fields of a configuration a change may hold ``fraction`` (share or number of images) and
-    ``small`` (k: a dense network of the size of a ticket after k prunings of 48.8 %).
+    Beside the fields of a configuration a change may hold ``fraction`` (share or number of images),
+    ``small`` (k: a dense network of the size of a ticket after k prunings of 48.8 %), ``tuned`` (the setting
+    that was chosen on val) and ``times`` (how much longer the last training is; a control takes the place of
+    a ticket that was found in the usual epochs, at its last round alone).
 
     Raises:
         ParameterError: fewer images than classes, or rounds that would leave no weight.
@@ -167,6 +232,13 @@ def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfi
     values = {**PROFILES[profile], **change}
     fraction = values.pop("fraction")
     prunings = values.pop("small", 0)
+    if values.pop("tuned", False):
+        values |= TUNED[profile]
+    if "times" in values:
+        usual = RunConfig.of(profile)
+        values["epochs"] = round(values.pop("times") * usual.train.epochs)
+        if "control" in change:
+            values |= {"found_epochs": usual.train.epochs, "every": LAST.get(profile, usual.prune.rounds)}
     if "side" not in change and profile == "demo" and info.side > 64:
         values["side"] = 64
     values["side"] = min(values.get("side", 0), info.side) % info.side  # 0: as stored

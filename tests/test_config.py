@@ -24,11 +24,12 @@ def test_defaults_and_profiles_are_those_of_the_design():
         "network": {"model": "resnet18", "width": 64, "init": "pytorch", "widths": ""},
         "train": {
             "epochs": 200, "batch_size": 100, "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0005,
-            "augment": "base", "cutout": "corrected", "objective": "cross_entropy", "evaluate_last": 1,
+            "augment": "base", "cutout": "corrected", "objective": "cross_entropy",
+            "cycles": 1, "evaluate_last": 1,
         },
         "prune": {
             "rounds": 19, "rate": 0.2, "rewind_epoch": 2, "rewind": "corrected",
-            "control": "none", "every": 1,
+            "control": "none", "every": 1, "found_lr": 0.0, "found_epochs": 0,
         },
         "seed": 0,
     }  # fmt: skip
@@ -37,6 +38,7 @@ def test_defaults_and_profiles_are_those_of_the_design():
     assert {
         "smoke": shared | limits | {"model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
         "demo": shared | {"width": 16, "rounds": 5, "epochs": 20, "val_limit": 1000},
+        "wide": {"rounds": 5, "rate": 0.488},
         "paper": {"evaluate_last": 5},
     } == config.PROFILES
 
@@ -64,7 +66,9 @@ OTHER = {  # a value that is not the default, of the fields that take no 7
     "label_noise": 0.2,
     "control": "random",
     "widths": "2-4-8-9",
+    "cycles": 5,
 }
+OF_CONTROLS = {"every", "found_lr", "found_epochs"}
 ONE_CHOICE = {"objective"}  # fields that have no other value yet
 
 
@@ -72,7 +76,7 @@ def test_the_key_changes_with_every_field():
     keys = {RunConfig().key}
     names = set(config.FIELDS) - ONE_CHOICE
     for name in sorted(names):
-        beside = {"control": "shuffled"} if name == "every" else {}
+        beside = {"control": "shuffled"} if name in OF_CONTROLS else {}
         keys.add(RunConfig.of(**{name: OTHER.get(name, 7)}, **beside).key)
 
     assert len(keys) == len(names) + 1
@@ -113,7 +117,10 @@ def test_a_record_without_a_later_field_reads_as_its_default():
         ({"model": "resnet81"}, "did you mean 'resnet18'?"),
         ({"epochs": 2}, r"epochs must be above rewind_epoch \(2\), got 2"),
         ({"wdith": 2}, "wdith is no field of a run; did you mean 'width'"),
-        ({"profile": "dmeo"}, "profile must be one of smoke, demo, paper, got 'dmeo'; did you mean 'demo'"),
+        (
+            {"profile": "dmeo"},
+            "profile must be one of smoke, demo, wide, paper, got 'dmeo'; did you mean 'demo'",
+        ),
         ({"control": "random", "split": "refit"}, "control 'random' needs 1 or more rounds and 2,000 images"),
     ],
 )

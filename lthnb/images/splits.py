@@ -34,10 +34,12 @@ class Data:
     mean: Tensor  # (1, C, 1, 1)
     std: Tensor
     classes: tuple[str, ...]
+    wrong: Split | None = None  # the training images whose labels are noise, with those labels
 
     @property
     def splits(self) -> dict[str, Split]:
-        return {"train": self.train, "val": self.val, "test": self.test}
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        return splits if self.wrong is None else {**splits, "wrong": self.wrong}
 
     def normalise(self, images: Tensor) -> Tensor:
         """(N, C, H, W) uint8 to float32 with mean 0 and standard deviation 1."""
@@ -59,9 +61,14 @@ def load(source: Source, config: DataConfig, seed: int, device: str = "cpu") -> 
 
     chosen, val = _indices(source, config, seed)
     train = take("train", chosen)
+    wrong = None
     if config.label_noise:
-        labels = noisy_labels(train.labels.cpu(), config.label_noise, len(source.info.classes), seed)
-        train = Split(train.images, labels.to(device))
+        noisy = noisy_labels(train.labels.cpu(), config.label_noise, len(source.info.classes), seed).to(
+            device
+        )
+        changed = noisy != train.labels
+        wrong = Split(train.images[changed], noisy[changed])
+        train = Split(train.images, noisy)
     values = train.images.float().cpu() / 255
     mean = values.mean((0, 2, 3), keepdim=True)
     std = values.std((0, 2, 3), keepdim=True)
@@ -73,6 +80,7 @@ def load(source: Source, config: DataConfig, seed: int, device: str = "cpu") -> 
         mean=mean.to(device),
         std=std.to(device),
         classes=source.info.classes,
+        wrong=wrong,
     )
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lthnb.config import RunConfig, bare_name
 from lthnb.runs.choice import ticket_round, val_round
-from lthnb.runs.record import SPLITS, Record
+from lthnb.runs.record import Record
 
 NETWORK = ("model", "width", "widths", "control", "rounds", "rate")
 TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "augment")
@@ -17,6 +17,8 @@ CONTROL_ARMS = {
     "random": "random masks",
     "shuffled": "shuffled in layers",
     "reinit": "reinitialised",
+    "retrained": "ticket",
+    "rewound": "rewound dense",
 }
 
 
@@ -52,7 +54,7 @@ def rows_of(record: Record) -> Iterator[dict[str, Any]]:
             "chosen": 0 < index == chosen,
             "best": index == record.chosen["test"],
         }
-        for split in SPLITS:
+        for split in row["total"]:
             yield run | of_round | counts(row, split)
 
 

@@ -89,8 +89,8 @@ def _required(job: Job) -> list[Job]:
         return [before]
     control = CONTROLS.get(job.config.prune.control)
     folder = record.folders(job.settings.runs)[0] / parent.key
-    rounds = epoch_spans(job.config)
-    if control and control.new_weights and not all(ticket_path(folder, index).exists() for index in rounds):
+    rounds = [index for index in epoch_spans(job.config) if index]
+    if control and control.needs_ticket and not all(ticket_path(folder, index).exists() for index in rounds):
         return [Job(parent, job.dataset, job.settings, before.seconds, again=True)]
     return []
 

@@ -26,6 +26,11 @@ DATA = {
 }
 
 
+def splits_of(config: RunConfig) -> tuple[str, ...]:
+    """What is counted in a run: with label noise also the training images with wrong labels."""
+    return (*SPLITS, "wrong") if config.data.label_noise else SPLITS
+
+
 def match(where: str, value: Any, form: Any) -> None:
     """Raise ``ParameterError`` unless a value has a form: a rule, or an object or a list of forms."""
     if isinstance(form, Rule):
@@ -61,7 +66,7 @@ def check(
     every = config.prune.every
     rounds = range(0 if config.prune.control == "none" else every, config.prune.rounds + 1, every)
     match("rounds", rows, [OBJECT] * len(rounds))
-    totals = dict.fromkeys(SPLITS, COUNT)
+    totals = dict.fromkeys(splits_of(config), COUNT)
     most = sum(sizes.values())
     for position, (index, row) in enumerate(zip(rounds, rows, strict=True)):
         where = f"rounds[{position}]"
@@ -70,7 +75,10 @@ def check(
         totals = {split: whole(total, total) for split, total in row["total"].items()}
         left = sum(row["kept"])
         whole(0, most).check(f"the sum of {where}.kept", left)
-        most = left - (round(config.prune.rate * left) > 0)  # a rate may be too small to drop a weight
+        drops = (
+            config.prune.control != "rewound" and round(config.prune.rate * left) > 0
+        )  # at a tiny rate none
+        most = left - drops
     one = Rule(int, f"one of the rounds {[*rounds]}", lambda index: index in rounds)
     match_some("chosen", chosen, {"test": one})
     if chosen["val"] is not None:
@@ -82,14 +90,14 @@ def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: 
     form = {
         "round": whole(index, index),
         "kept": [whole(0, size) for size in sizes],
-        "total": dict.fromkeys(SPLITS, COUNT),
+        "total": dict.fromkeys(splits_of(config), COUNT),
         "correct": OBJECT,
         "loss": AMOUNT,
         "seconds": {"train": AMOUNT, "evaluate": AMOUNT},
         "curve": {"loss": LIST, "correct": LIST},
     }
     match(where, row, form)
-    counts = {split: whole(0, row["total"][split]) for split in SPLITS}
+    counts = {split: whole(0, total) for split, total in row["total"].items()}
     match(f"{where}.correct", row["correct"], counts)
     losses = row["curve"]["loss"]
     longest = config.train.epochs + config.prune.rewind_epoch  # as released, later rounds train so long

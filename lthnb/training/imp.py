@@ -167,8 +167,9 @@ def _trained(config: RunConfig, current: Pass) -> Iterator[Pass]:
         yield current
         return
     span = {"start": current.epoch, "stop": current.stop, "pause": keep_at}
+    schedule = config.train if current.index else config.finding
     try:
-        for done in loop.train(current.step, config.train, current.history, seed=config.seed, **span):
+        for done in loop.train(current.step, schedule, current.history, seed=config.seed, **span):
             current.epoch = done
             if current.index == 0 and done == keep_at:
                 current.rewind = loop.copy(current.model)

@@ -27,8 +27,10 @@ class History:
 
 
 def cosine(config: TrainConfig, epoch: int) -> float:
-    """Learning rate of an epoch, from ``lr`` to 0 after ``epochs``. Source: Loshchilov & Hutter (2017)."""
-    return config.lr * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    """Learning rate of an epoch, from ``lr`` to 0 in every cycle. Source: Loshchilov & Hutter (2017)."""
+    cycle = config.epochs // config.cycles
+    began = min(epoch // cycle, config.cycles - 1) * cycle  # a training as released goes on after the last
+    return config.lr * (1 + math.cos(math.pi * (epoch - began) / cycle)) / 2
 
 
 def in_batches(order: Tensor, batch_size: int) -> list[Tensor]:

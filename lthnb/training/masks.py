@@ -69,6 +69,11 @@ class Control:
     masks: Callable[[nn.Module, Example, torch.Generator], Masks]
     new_weights: bool = False
 
+    @property
+    def needs_ticket(self) -> bool:
+        """Whether it reads the masks of the ticket, not their counts alone."""
+        return self.masks is same_masks
+
 
 def random_masks(model: nn.Module, example: Example, generator: torch.Generator) -> Masks:
     """As many survivors as the example in the whole network, anywhere."""
@@ -95,6 +100,11 @@ def same_masks(model: nn.Module, example: Example, generator: torch.Generator) -
     return example.masks()
 
 
+def all_places(model: nn.Module, example: Example, generator: torch.Generator) -> Masks:
+    """Every weight: the dense network, rewound as the ticket is."""
+    return {name: torch.ones(weight.shape, dtype=torch.bool) for name, weight in prunable(model).items()}
+
+
 def random_places(size: int, number: int, generator: torch.Generator) -> Tensor:
     """(size,) bool, True at ``number`` places; fewer, from an equal generator, lie inside more."""
     return torch.randperm(size, generator=generator).argsort() < number
@@ -104,6 +114,8 @@ CONTROLS: dict[str, Control] = {
     "random": Control(random_masks),
     "shuffled": Control(shuffled_masks),
     "reinit": Control(same_masks, new_weights=True),
+    "retrained": Control(same_masks),  # the ticket itself, on another schedule than it was found on
+    "rewound": Control(all_places),
 }
 
 

@@ -178,6 +178,9 @@ def test_label_noise_is_wrong_everywhere_it_is_and_nowhere_else(glyphs):
     wrong = clean.train.labels != noise.train.labels
 
     assert int(wrong.sum()) == 200
+    assert "wrong" not in clean.splits
+    assert torch.equal(noise.splits["wrong"].labels, noise.train.labels[wrong])
+    assert torch.equal(noise.splits["wrong"].images, noise.train.images[wrong])
     assert torch.equal(clean.train.images, noise.train.images)
     assert torch.equal(clean.test.labels, noise.test.labels)
     assert noise.train.labels[wrong].bincount(minlength=10).min() > 5

@@ -18,7 +18,7 @@ from lthnb.runs.queue import Job, missing
 from lthnb.runs.record import MissingRun
 from lthnb.runs.ticket import Ticket, ticket_path
 from lthnb.training import imp, loop
-from lthnb.training.masks import CONTROLS
+from lthnb.training.masks import CONTROLS, ones
 from lthnb.training.networks import build
 
 TICKET = WIDER.replace(rounds=4)
@@ -53,7 +53,8 @@ def test_counts_are_those_of_the_ticket(runs):
     for config in CONTROLLED.values():
         own = kept(runs, config)
         assert list(own) == [2, 4]
-        assert [sum(own[index]) for index in own] == [sum(ticket[index]) for index in own]
+        alike = ticket if config.prune.control != "rewound" else dict.fromkeys(own, ticket[0])
+        assert [sum(own[index]) for index in own] == [sum(alike[index]) for index in own]
     assert kept(runs, CONTROLLED["shuffled"])[4] == ticket[4]
     assert kept(runs, CONTROLLED["reinit"])[4] == ticket[4]
     assert kept(runs, CONTROLLED["random"])[4] != ticket[4]
@@ -105,6 +106,64 @@ def test_reinitialised_tickets_keep_the_masks_and_every_survivor_differs(runs, g
             assert (survivors != first[name][mask]).all()
             assert (survivors != early[name][mask]).all()
             assert survivors.abs().max() <= 1 / weights[name][0].numel() ** 0.5  # drawn as the first
+
+
+def test_a_ticket_retrained_as_it_was_found_is_the_ticket_bit_for_bit(runs):
+    own = counts(runs, CONTROLLED["retrained"])
+
+    assert own == {index: counts(runs, TICKET)[index] for index in (2, 4)}
+    for index in own:
+        again = ticket_of(runs, CONTROLLED["retrained"], index)
+        first = ticket_of(runs, TICKET, index)
+        assert all(torch.equal(mask, first.masks[name]) for name, mask in again.masks.items())
+        for kind in first.states.keys() & again.states.keys():
+            assert all(
+                torch.equal(value, first.states[kind][name]) for name, value in again.states[kind].items()
+            )
+
+
+def test_a_ticket_can_be_found_on_one_schedule_and_trained_on_another(runs, glyphs, monkeypatch):
+    config = CONTROLLED["retrained"].replace(lr=0.01, epochs=6, found_lr=0.1, found_epochs=4)
+    ticket = begun(TICKET, glyphs, monkeypatch, runs)
+    first, *others = begun(config, glyphs, monkeypatch, runs)
+
+    assert config.requires == TICKET
+    assert [start for _, _, start in others] == [2, 2]
+    assert torch.equal(first[0]["stem.0.weight"], ticket[0][0]["stem.0.weight"])
+    for (weights, masks, _), (theirs, own, _) in zip(others, ticket[2::2], strict=True):
+        assert all(torch.equal(mask, own[name]) for name, mask in masks.items())
+        assert all(torch.equal(value, theirs[name]) for name, value in weights.items())
+
+
+def test_a_dense_network_is_rewound_to_all_early_weights(runs, glyphs, monkeypatch):
+    _, *others = begun(CONTROLLED["rewound"], glyphs, monkeypatch, runs)
+    early = ticket_of(runs, TICKET, 0).states["rewind"]
+
+    for weights, masks, start in others:
+        assert start == 2
+        assert all(mask.all() for mask in masks.values())
+        assert all(torch.equal(value, early[name]) for name, value in weights.items())
+
+
+def test_a_mask_of_ones_with_its_momentum_restored_is_the_dense_run_bit_for_bit(glyphs):
+    data = load(glyphs, TICKET.data, 0)
+    model = build(small.architecture(TICKET), 0)
+    step = loop.make_step(model, data, TICKET.train)
+    step.begin(ones(model))
+    history = loop.History()
+    for done in loop.train(step, TICKET.train, history, seed=0):
+        if done == 2:
+            early = loop.copy(model)
+            momentum = {name: value.clone() for name, value in step.momentum().items()}
+    dense = loop.copy(model)
+
+    model.load_state_dict(early)
+    step.begin(ones(model), momentum)
+    again = loop.History()
+    list(loop.train(step, TICKET.train, again, seed=0, start=2))
+
+    assert again.losses == history.losses[2:]
+    assert all(torch.equal(value, dense[name]) for name, value in model.state_dict().items())
 
 
 def test_the_rewind_weights_of_a_control_are_those_of_the_ticket_s_dense_round(glyphs):
@@ -205,8 +264,11 @@ def test_a_control_that_was_stopped_goes_on_with_the_same_bits(runs, glyphs, tmp
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ParameterError, match="every must be 1 unless a control is run, got 2"):
-        TICKET.replace(every=2)
+    for fields in ({"every": 2}, {"found_lr": 0.1}, {"found_epochs": 4}):
+        with pytest.raises(ParameterError, match="found_epochs belong to a control; control is 'none'"):
+            TICKET.replace(**fields)
+    with pytest.raises(ParameterError, match=r"cycles must divide epochs \(4\), got 3"):
+        TICKET.replace(cycles=3)
     with pytest.raises(ParameterError, match="control 'random' needs 5 or more rounds"):
         TICKET.replace(control="random", every=5)
     with pytest.raises(ParameterError, match="widths must be empty, or the channels of four stages"):

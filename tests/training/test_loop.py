@@ -41,6 +41,14 @@ def orders(seed, epochs):
     return [torch.randperm(60, generator=stream(seed, "order", epoch)).split(20) for epoch in range(epochs)]
 
 
+def test_a_cosine_of_several_cycles_begins_anew_in_each():
+    config = TrainConfig(epochs=12, cycles=3)
+    one = TrainConfig(epochs=4)
+
+    rates = [loop.cosine(config, epoch) for epoch in range(12)]
+    assert rates == 3 * [loop.cosine(one, epoch) for epoch in range(4)]
+
+
 def test_the_learning_rate_is_a_cosine_from_lr_to_zero():
     config = TrainConfig(epochs=200)
 
