@@ -62,16 +62,12 @@ class Ticket:
         try:
             architecture = _architecture(about)
             model = architecture.empty()
-        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
-            raise TicketError(f"{Path(path).name} names no network: {error}") from error
-        try:
             masks, states = unpack(packed, model)
-        except TicketError as error:
-            raise TicketError(f"{Path(path).name}: {error}") from error
-        for kind, state in states.items():
-            if kind not in STATES or state.keys() != model.state_dict().keys():
-                lacks = f"lacks some {kind} weights, or they are not of a ticket"
-                raise TicketError(f"{Path(path).name} {lacks}")
+            for kind, state in states.items():
+                if kind not in STATES or state.keys() != model.state_dict().keys():
+                    raise TicketError(f"it lacks some {kind} weights, or they are not of a ticket")
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
+            raise TicketError(f"{Path(path).name} holds no ticket: {error}") from error
         return cls(architecture, masks, states, about)
 
     def save(self, path: Path | str) -> int:
@@ -105,18 +101,18 @@ class Ticket:
             DataError: the file is missing, or no picture.
             TicketError: the ticket holds no trained weights, or no mean and std of the images it was made on.
         """
+        values = {}
         for name in ("mean", "std"):
             if name not in self.about:
                 raise TicketError(f"this ticket has no {name} of its images and cannot classify")
+            values[name] = torch.tensor(self.about[name]).reshape(1, -1, 1, 1)
         model = self.model().eval()
         side = self.architecture.side
         channels = self.architecture.channels
         picture = squared(str(path), content_of(Path(path)), side, channels)
         images = stack([picture], 1, channels, side).float() / 255
-        mean = torch.tensor(self.about["mean"]).reshape(1, -1, 1, 1)
-        std = torch.tensor(self.about["std"]).reshape(1, -1, 1, 1)
         with torch.no_grad():
-            logits = model((images - mean) / std)
+            logits = model((images - values["mean"]) / values["std"])
         chances = logits.softmax(1)[0].tolist()
         pairs = zip(self.architecture.classes, chances, strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])

@@ -8,6 +8,7 @@ from lthnb.images.sources import by_record, open_source
 from lthnb.images.splits import load
 from lthnb.runs import machine, record
 from lthnb.runs.machine import Settings
+from lthnb.runs.packed import TicketError
 from lthnb.runs.record import Record
 from lthnb.runs.ticket import Ticket
 from lthnb.training.loop import correct
@@ -33,15 +34,13 @@ def check(path: Path, settings: Settings) -> Result:
     try:
         ticket = Ticket.load(path)
         made = record_of(ticket)
-        row = row_of(made, ticket)
-        if row is None:
-            return Result(False, f"{path.name}: the record {ticket.about.get('key')} is not here")
-        if list(survivors(ticket.masks).values()) != row["kept"]:
-            return Result(False, f"{path.name}: its masks keep other numbers of weights than the record says")
+        rows = {row["round"]: row for row in made.rounds}
+        row = rows.get(ticket.about.get("round"))
+        if not row or list(survivors(ticket.masks).values()) != row["kept"]:
+            raise TicketError("its masks keep other numbers of weights than the record says")
         source = open_source(by_record(made.data["name"], settings.data_root), settings.data_root)
         if source.info.sha256 != made.data["sha256"]:
-            other = f"{source.info.name} is not what it was made on, {made.data['name']}"
-            return Result(False, f"{path.name}: {other}")
+            raise TicketError(f"{source.info.name} is not what it was made on, {made.data['name']}")
         machine.set_determinism()
         device = settings.chosen_device
         data = load(source, made.config.data, made.config.seed, device)
@@ -58,19 +57,14 @@ def check(path: Path, settings: Settings) -> Result:
     return Result(holds, f"{path.name}: {'holds' if holds else 'DIFFERS'}, {told} ({where})")
 
 
-def record_of(ticket: Ticket) -> Record | None:
-    """The record of a ticket's run, if it is here."""
+def record_of(ticket: Ticket) -> Record:
+    """The record of a ticket's run; raise ``TicketError`` if it is not here."""
+    key = ticket.about.get("key")
     for folder in record.folders():
-        path = folder / f"{ticket.about.get('key')}.json"
+        path = folder / f"{key}.json"
         if path.exists():
             return record.read(path)
-    return None
-
-
-def row_of(made: Record | None, ticket: Ticket) -> dict | None:
-    """The row of a ticket's round in its record, if there is one."""
-    rows = made.rounds if made else []
-    return next((row for row in rows if row["round"] == ticket.about.get("round")), None)
+    raise TicketError(f"the record {key} is not here")
 
 
 def made_here(made: Record, device: str) -> bool:
