@@ -4,6 +4,7 @@ import math
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from lthnb.runs.files import Damaged, set_aside
 from lthnb.runs.packed import TicketError, pack, read_packed, unpack, write_packed
 from lthnb.training.imp import Pass, Saved
 from lthnb.training.loop import History
-from lthnb.training.masks import Masks
-from lthnb.training.step import State
 
 EVERY = {"cpu": 20.0, "cuda": 45.0}  # seconds between checkpoints, at least
 
@@ -31,24 +30,25 @@ def checkpoint_seconds(device: str) -> float:
     raise ParameterError(f"LTHNB_CHECKPOINT_SECONDS must be a number from 0 on, got {said!r}")
 
 
+@dataclass
 class Checkpoints:
     """The newest two checkpoints of a run; one at the first epoch end ``every`` seconds after the last."""
 
-    def __init__(self, folder: Path, key: str, fingerprint: dict[str, Any], every: float = 20.0) -> None:
-        self.folder = folder
-        self.key = key
-        self.fingerprint = fingerprint
-        self.every = every
-        self.exact = True  # False once the run went on under another fingerprint
+    folder: Path
+    key: str
+    fingerprint: dict[str, Any]
+    every: float = 20.0
+    exact: bool = True  # False once the run went on under another fingerprint
+    before: float = 0.0  # seconds spent by earlier processes
+
+    def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.last = self.began
-        self.before = 0.0  # seconds spent by earlier processes
-        self.seconds = 0.0  # spent on checkpoints
 
     def paths(self) -> list[Path]:
         """The checkpoints in the folder, newest first; files with other names are nobody's."""
-        named = [path for path in self.folder.glob("checkpoint-*.safetensors") if number(path) >= 0]
-        return sorted(named, key=number, reverse=True)
+        named = self.folder.glob("checkpoint-*.safetensors")
+        return sorted((path for path in named if number(path) >= 0), key=number, reverse=True)
 
     def spent(self) -> float:
         """Seconds of this process and of those that were killed."""
@@ -64,7 +64,6 @@ class Checkpoints:
         Args:
             notes: what else the run has to know when it goes on; JSON.
         """
-        began = time.monotonic()
         history = current.history
         progress = {
             "round": current.index,
@@ -88,7 +87,6 @@ class Checkpoints:
         for old in older[1:]:
             old.unlink()
         self.last = time.monotonic()
-        self.seconds += self.last - began
 
     def load(self, model: nn.Module) -> tuple[Saved, dict[str, Any]] | None:
         """Read the newest whole checkpoint of this run, if there is one; say when a newer one is damaged.
@@ -101,8 +99,11 @@ class Checkpoints:
                 packed, about = read_packed(path)
                 if about["key"] != self.key:
                     raise TicketError(f"it belongs to run {about['key']}")
+                masks, states = unpack(packed, model)
                 progress = about["progress"]
-                saved = _saved(progress, *unpack(packed, model))
+                correct = {int(done): right for done, right in progress["correct"].items()}
+                history = History(progress["losses"], correct, progress["seconds"])
+                saved = Saved(progress["round"], progress["epoch"], history, masks, states)
             except (ValueError, KeyError, TypeError, AttributeError) as error:  # sealed is not yet sound
                 set_aside(path, error)
                 continue
@@ -119,9 +120,8 @@ class Checkpoints:
             raise Damaged(
                 f"{self.key} was begun on other images of the same name; clear it or bring those back"
             )
-        for name in sorted(before.keys() | self.fingerprint.keys()):
+        for name, now in self.fingerprint.items():
             was = before.get(name)
-            now = self.fingerprint.get(name)
             if was != now:
                 self.exact = False
                 print(f"NOTE {name} was {was} and is {now}: the run goes on, its last bits will differ")
@@ -137,10 +137,3 @@ def number(path: Path) -> int:
     """The number in the name of a checkpoint; -1 if it has none."""
     digits = path.stem.partition("-")[2]
     return int(digits) if digits.isdecimal() else -1
-
-
-def _saved(progress: dict[str, Any], masks: Masks, states: dict[str, State]) -> Saved:
-    """The pass that a checkpoint holds."""
-    correct = {int(done): right for done, right in progress["correct"].items()}
-    history = History(progress["losses"], correct, progress["seconds"])
-    return Saved(progress["round"], progress["epoch"], history, masks, states)

@@ -89,9 +89,11 @@ def _training(run: RunConfig) -> Iterator[Row]:
         keeper = Checkpoints(Path(folder), run.key, {})
         step = Step(model, data, run.train)
         current = imp.Pass(0, 1, 2, masks.ones(model), copy(model), step, History())
+        began = time.monotonic()
         for _ in range(4):
             keeper.save(current, {})
-    yield _row("dense demo checkpoint, % of 20 s on the clock", 100 * keeper.seconds / 4 / keeper.every)
+    spent = keeper.last - began
+    yield _row("dense demo checkpoint, % of 20 s on the clock", 100 * spent / 4 / keeper.every)
 
 
 def _epochs(step: Step, config: TrainConfig) -> None:
