@@ -113,11 +113,9 @@ def bench(options: argparse.Namespace) -> int:
 
 def sweep(options: argparse.Namespace) -> int:
     """Make the runs of findings that are missing, or list them."""
-    from lthnb.pages.plan import Wish
-    from lthnb.pages.plan import sweep as carry_out
+    from lthnb.pages import plan
 
-    wish = {name: value for name, value in vars(options).items() if name != "do"}
-    return carry_out(Wish(**wish))
+    return plan.sweep(plan.Wish(**vars(options)))
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -146,9 +144,9 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--clear", nargs="+", default=[], metavar="KEY", help="keys or states; records stay")
     speed = commands.add_parser("bench", help="speed of this machine, each figure beside the plain way")
     speed.set_defaults(do=bench)
-    speed.add_argument("--images", type=int, default=2000, metavar="N", help="to augment; default 2000")
+    speed.add_argument("--images", type=int, default=2000, help="to augment; default 2000")
     speed.add_argument("--gpu", action="store_true", help="only what needs a GPU, in under a minute")
-    speed.add_argument("--json", default="", metavar="FILE", help="keep the rows as JSON")
+    speed.add_argument("--json", default="", help="keep the rows as JSON")
     again = commands.add_parser("verify", help="evaluate tickets again and compare with their records")
     again.set_defaults(do=verify)
     again.add_argument("ticket", nargs="*", help="files; default: those in book/tickets")
@@ -161,11 +159,11 @@ def add_sweep(many: argparse.ArgumentParser) -> None:
     many.set_defaults(do=sweep)
     many.add_argument("finding", nargs="*", help="pages; none: the whole plan, the most useful first")
     many.add_argument("--profile", help="smoke, demo or paper; default: by the device")
-    many.add_argument("--dataset", metavar="NAME", help="for all runs; a page's parameter of that name")
-    many.add_argument("--minutes", type=float, metavar="M", help="start nothing that would end later")
-    many.add_argument("--seeds", type=int, metavar="N", help="at most so many of each")
-    many.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler elsewhere")
-    many.add_argument("--workers", type=int, metavar="N", help="default: one a core, or one a GPU")
+    many.add_argument("--dataset", help="for all runs; a page's parameter of that name")
+    many.add_argument("--minutes", type=float, help="start nothing that would end later")
+    many.add_argument("--seeds", type=int, help="at most so many of each")
+    many.add_argument("--scheduler", help="a Dask scheduler elsewhere")
+    many.add_argument("--workers", type=int, help="default: one a core, or one a GPU")
     many.add_argument("--list", action="store_true", help="show what is missing, and make nothing")
     many.add_argument("--precision", help="auto, bf16 or fp32, of forward and backward passes")
     add_folder(many)
@@ -174,24 +172,22 @@ def add_sweep(many: argparse.ArgumentParser) -> None:
 
 def add_folder(command: argparse.ArgumentParser) -> None:
     """Where records lie."""
-    command.add_argument("--runs", default="", metavar="DIR", help="folder of records; default: runs/")
+    command.add_argument("--runs", default="", help="folder of records; default: runs/")
 
 
 def add_machine(command: argparse.ArgumentParser) -> None:
     """Where data sets lie, and what computes."""
     about = "where data sets lie; default: LTHNB_DATA, else data/"
-    command.add_argument("--data-root", default="", metavar="DIR", help=about)
-    devices = ["auto", "cpu", "cuda"]
-    command.add_argument(
-        "--device", default="auto", choices=devices, help="default: a GPU where there is one"
-    )
+    command.add_argument("--data-root", default="", help=about)
+    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
 
 
 def main(words: list[str] | None = None) -> int:
     """Parse the command line; return the exit status."""
     options = parser().parse_args(words)
+    do = vars(options).pop("do")
     try:
-        status = options.do(options)
+        status = do(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # who reads has seen enough, ``head`` for example

@@ -1,7 +1,7 @@
 """The whole plan at a terminal: what is missing is made, the most useful first, and measured."""
 
 import dataclasses
-import math
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from lthnb.pages import study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
 from lthnb.pages.served import Served, serve
-from lthnb.rules import ParameterError, UserError, did_you_mean, ruled, rules_of, whole
+from lthnb.rules import ParameterError, UserError, between, one_of, ruled, rules_of, whole
 from lthnb.runs import record
 from lthnb.runs.costs import cost
 from lthnb.runs.machine import Settings, cores
@@ -36,7 +36,7 @@ class Wish(Parameters):
     train: bool = True
     finding: list[str] = field(default_factory=list)  # pages; none means all
     workers: int = ruled(0, whole(0))  # 0: one a core, or one a GPU
-    minutes: float = math.inf  # no run is begun that would end later
+    minutes: float = ruled(10**6, between(0, 10**7))  # no run is begun that would end later
     scheduler: str = ""  # of a Dask cluster elsewhere
     list: bool = False  # show what is missing, and make nothing
 
@@ -44,8 +44,6 @@ class Wish(Parameters):
         for name, rule in rules_of(Wish).items():
             if name != "fraction":  # the plan has its own
                 rule.check(f"--{name.replace('_', '-')}", getattr(self, name))
-        if not self.minutes > 0:
-            raise ParameterError(f"--minutes must be above 0, got {self.minutes:g}")
 
     @property
     def settings(self) -> Settings:
@@ -80,9 +78,7 @@ def lines(wish: Wish) -> list[Experiment]:
     """
     known = sorted({name for line in PLAN for name in line.pages.split()})
     for name in wish.finding:
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise ParameterError(f"{name!r} is no finding of the plan{hint}; it has {known}")
+        one_of(*known).check("finding", name)
     wanted = [line for line in PLAN if not wish.finding or {*wish.finding} & {*line.pages.split()}]
     planned = [line for line in wanted if line.seeds(wish.scale)]
     if not planned:
@@ -97,11 +93,16 @@ def in_order(wish: Wish) -> list[Planned]:
 
 def jobs(wish: Wish) -> Iterator[Planned]:
     """The plan's lines with their jobs, or with why they cannot be made, in its order."""
-    images: dict[str, Served | UserError] = {}  # what a line needs -> what serves, or why nothing does
+
+    @functools.cache  # asked once a role, since a download may be tried
+    def served_or_why_not(role: str) -> Served | UserError:
+        try:
+            return serve(role, wish)
+        except UserError as error:
+            return error
+
     for line in lines(wish):
-        if line.data not in images:
-            images[line.data] = served_or_why_not(line.data, wish)
-        served = images[line.data]
+        served = served_or_why_not(line.data)
         try:
             if isinstance(served, UserError):
                 raise served
@@ -113,14 +114,6 @@ def jobs(wish: Wish) -> Iterator[Planned]:
         seconds = cost(configs[0], info, wish.planned_device)
         about = (served.dataset, wish.settings, seconds)
         yield line, [Job(config, *about, sha256=info.sha256) for config in configs], None
-
-
-def served_or_why_not(role: str, wish: Wish) -> Served | UserError:
-    """The images of a role, or why there are none; asked once a role, since a download may be tried."""
-    try:
-        return serve(role, wish)
-    except UserError as error:
-        return error
 
 
 def sweep(wish: Wish) -> int:
@@ -149,11 +142,12 @@ def sweep(wish: Wish) -> int:
         return 0
     gpus = torch.cuda.device_count() if wish.settings.device == "cuda" else 0
     workers = wish.workers or gpus or cores()
-    failed, late = told(carry_out(queue, workers, wish.scheduler), queue, workers)
+    tell(carry_out(queue, workers, wish.scheduler), queue, workers)
     measure_pages(wish, queue)
+    late = f"{len(queue.waiting)} too long for the time"
     lines_left = f", {len(left_out)} lines of the plan left out" if left_out else ""
-    print(f"{queue.finished} runs made, {late} too long for the time, {failed} failed{lines_left}")
-    return 1 if failed or left_out else 0
+    print(f"{queue.finished} runs made, {late}, {len(queue.failed)} failed{lines_left}")
+    return 1 if queue.failed or left_out else 0
 
 
 def show_lines(planned: list[Planned], absent: set[Job], wish: Wish) -> None:
@@ -166,22 +160,16 @@ def show_lines(planned: list[Planned], absent: set[Job], wish: Wish) -> None:
             print(f"{line.describe()}  {done}, {of_line[0].seconds:6.0f} s each")
 
 
-def told(news: Iterator[News], queue: Queue, workers: int) -> tuple[int, int]:
-    """Print what happens; return how many jobs failed, and how many were too long."""
+def tell(news: Iterator[News], queue: Queue, workers: int) -> None:
+    """Print what happens."""
     total = len(queue.waiting)
-    failed = 0
-    late = 0
     for one in news:
         if one.what == "finished":
             left = clock(queue.seconds_left(workers))
             head = f"{queue.finished} of {total} runs, {left} left"
             print(f"{head}: {one.job.config.slug}, {one.seconds:.0f} s", flush=True)
         elif one.what == "failed":
-            failed += 1
             print(f"FAILED {one.job.config.slug}: {one.reason}", flush=True)
-        elif one.what == "late":
-            late += 1
-    return failed, late
 
 
 def measure_pages(wish: Wish, queue: Queue) -> None:

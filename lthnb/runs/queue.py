@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lthnb.config import RunConfig
 from lthnb.images.dataset import DataError
@@ -32,14 +32,14 @@ class Job:
         """The key of its run."""
         return self.config.key
 
-    def after(self) -> str:
-        """The key of the run that has to be made before; empty if there is none."""
-        return self.config.requires.key if self.config.requires else ""
+    def after(self) -> str | None:
+        """The key of the run that has to be made before, if there is one."""
+        return self.config.requires and self.config.requires.key
 
 
 @dataclass(frozen=True)
 class News:
-    """What happened to a job: ``epoch``, ``finished``, ``failed``, or ``late``: too long for the time."""
+    """What happened to a job: ``epoch``, ``finished`` or ``failed``."""
 
     job: Job
     what: str
@@ -68,7 +68,7 @@ def missing(jobs: list[Job], published: bool = False) -> list[Job]:
         published: whether the records that the book ships count too.
     """
     own = {job.key: job for job in jobs}
-    ordered: dict[str, Job] = {}
+    ordered = {}
     for job in jobs:
         if is_on_record(job.config, job.settings.runs, published):
             continue
@@ -91,7 +91,7 @@ def _required(job: Job) -> list[Job]:
     folder = record.folders(job.settings.runs)[0] / parent.key
     rounds = [index for index in epoch_spans(job.config) if index]
     if control and control.needs_ticket and not all(ticket_path(folder, index).exists() for index in rounds):
-        return [Job(parent, job.dataset, job.settings, before.seconds, again=True)]
+        return [replace(before, again=True)]
     return []
 
 
@@ -99,7 +99,7 @@ def _required(job: Job) -> list[Job]:
 class Queue:
     """Jobs in their order: which may be begun next, and what became of the others."""
 
-    waiting: list[Job]
+    waiting: list[Job]  # at the end those that are too long for the time
     minutes: float = float("inf")
     running: dict[str, Job] = field(default_factory=dict)
     failed: dict[str, BaseException] = field(default_factory=dict)  # key -> why
@@ -173,11 +173,6 @@ class Queue:
         for other in [other for other in self.waiting if other.after() == job.key]:
             self.waiting.remove(other)
             yield from self.fail(other, MissingRun(f"it needs {job.config.slug}, which failed"))
-
-    def late(self) -> Iterator[News]:
-        """What is left at the end: jobs too long for the time."""
-        for job in self.waiting:
-            yield News(job, "late")
 
     def seconds_left(self, workers: int) -> float:
         """Seconds until all is done, about, on so many workers."""

@@ -7,10 +7,10 @@ import os
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,7 +26,7 @@ from lthnb.runs.queue import Job, News, Queue, missing, same_images
 from lthnb.runs.record import Record
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client
 
 PATIENCE = 60  # seconds to wait for a worker
 DEATHS = 2  # workers that one run may take with it before it is given up
@@ -69,7 +69,6 @@ def one_by_one(queue: Queue, work: Work = work) -> Iterator[News]:
                 raise
         else:
             yield queue.finish(job, time.monotonic() - began)
-    yield from queue.late()
 
 
 def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
@@ -79,9 +78,9 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
     """
     from distributed import wait
 
-    at_work: dict[Future, Job] = {}
-    told: SimpleQueue[tuple[str, int]] = SimpleQueue()  # key of a run, epochs done
-    client.subscribe_topic(EPOCHS, lambda event: told.put(event[1]))
+    at_work = {}
+    told = deque()  # key of a run, epochs done
+    client.subscribe_topic(EPOCHS, lambda event: told.append(event[1]))
     while True:
         while len(at_work) < threads(client, queue) and (job := queue.begin()):
             at_work[client.submit(work_there, work, job, pure=False)] = job
@@ -91,8 +90,8 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
             break
         with suppress(TimeoutError):  # nothing ended in this second; epochs may have
             wait(list(at_work), timeout=1, return_when="FIRST_COMPLETED")
-        while not told.empty():
-            key, done = told.get()
+        while told:
+            key, done = told.popleft()
             if key in queue.running:
                 yield News(queue.running[key], "epoch", done)
         for future in [future for future in at_work if future.done()]:
@@ -108,7 +107,6 @@ def on_dask(queue: Queue, client: Client, work: Work = work) -> Iterator[News]:
                 client.cancel(list(at_work))
                 raise error
     client.unsubscribe_topic(EPOCHS)
-    yield from queue.late()
 
 
 def threads(client: Client, queue: Queue) -> int:

@@ -75,7 +75,9 @@ def test_small_dense_networks_and_controls_stand_beside_their_tickets():
 
 
 def test_an_unknown_finding_is_an_error_with_the_nearest_name():
-    with pytest.raises(ParameterError, match="'low_dat' is no finding of the plan; did you mean 'low_data'"):
+    with pytest.raises(
+        ParameterError, match=r"finding must be one of .*, got 'low_dat'; did you mean 'low_data'"
+    ):
         list(jobs(wish("low_dat", profile="demo")))
 
 
@@ -220,10 +222,10 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
     [
         (["--workers", "-1"], "--workers must be a whole number from 0"),
         (["--seeds", "-2"], "--seeds must be a whole number from 1"),
-        (["--minutes", "-3"], "--minutes must be above 0, got -3"),
+        (["--minutes", "-3"], "--minutes must be a number above 0 and below 1e+07, got -3"),
         (["--data-root", "no/such"], "--data-root must be a folder that is there, or empty, got 'no/such'"),
         (["--precision", "fp16"], "--precision must be one of auto, bf16, fp32, got 'fp16'"),
-        (["--minutes", "nan"], "--minutes must be above 0, got nan"),
+        (["--minutes", "nan"], "--minutes must be a number above 0 and below 1e+07, got nan"),
         (["--profile", "tiny"], "--profile must be one of auto, smoke, demo, paper, got 'tiny'"),
     ],
 )

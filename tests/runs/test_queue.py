@@ -23,9 +23,9 @@ def seeds(number, seconds=1.0):
     return [job(PARENT.replace(seed=seed), seconds=seconds) for seed in range(number)]
 
 
-def told(news):
-    """What happened, job by job."""
-    return [(one.what, one.job.config) for one in news]
+def left(queue):
+    """The runs that were too long for the time."""
+    return [one.config for one in queue.waiting]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_nothing_is_begun_that_would_end_too_late(clock):
     queue = Queue([job(PARENT, seconds=100), *seeds(3)[1:]], minutes=0.5, began=0.0)
 
     assert [queue.begin().config.seed, queue.begin().config.seed, queue.begin()] == [1, 2, None]
-    assert told(queue.late()) == [("late", PARENT)]
+    assert left(queue) == [PARENT]
     clock[0] = 29.5
     assert Queue(seeds(1), minutes=0.5, began=0.0).begin() is None
 
@@ -72,7 +72,7 @@ def test_a_control_is_not_begun_when_its_ticket_is_too_long():
     queue = Queue([job(PARENT, seconds=100), job(CONTROL)], minutes=0.5)
 
     assert queue.begin() is None
-    assert told(queue.late()) == [("late", PARENT), ("late", CONTROL)]
+    assert left(queue) == [PARENT, CONTROL]
 
 
 def test_guesses_are_set_right_by_the_jobs_that_ended(clock):
@@ -110,7 +110,7 @@ def test_a_failure_fails_every_run_that_requires_it_and_stops_no_other():
     assert news[1].reason == f"MissingRun: it needs {PARENT.slug}, which failed"
     assert list(queue.failed) == [one.job.key for one in news]
     assert queue.begin().config.seed == 1
-    assert told(queue.late()) == []
+    assert left(queue) == []
 
 
 def test_a_finished_job_is_told_with_its_epochs_and_seconds():
@@ -179,7 +179,7 @@ def test_a_queue_waits_for_runs_that_others_hold_until_its_time_is_over(clock, m
         if clock[0] > 40:
             assert queue.begin() is None  # it would end too late
     assert clock[0] == pytest.approx(60, abs=1)
-    assert told(queue.late()) == [("late", PARENT)]
+    assert left(queue) == [PARENT]
 
 
 def test_a_held_run_that_is_on_record_by_then_is_taken_though_there_was_no_time_to_make_it(

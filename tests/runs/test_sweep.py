@@ -112,11 +112,11 @@ def test_an_interruption_stops_everything():
         list(one_by_one(Queue(seeds(2)), work))
 
 
-def test_what_is_too_long_is_told_at_the_end():
+def test_what_is_too_long_is_left_waiting_at_the_end():
     queue = Queue([job(PARENT, seconds=100), job(CONTROL)], minutes=0.5)
-    news = list(one_by_one(queue, done_at_once))
 
-    assert [(one.what, one.job.config) for one in news] == [("late", PARENT), ("late", CONTROL)]
+    assert list(one_by_one(queue, done_at_once)) == []
+    assert [one.config for one in queue.waiting] == [PARENT, CONTROL]
 
 
 def test_a_run_from_python_is_three_lines_and_makes_what_it_requires(tmp_path):
@@ -202,7 +202,8 @@ def test_a_run_that_is_held_for_all_the_time_there_is_is_late(tmp_path, monkeypa
     monkeypatch.setattr("lthnb.runs.queue.AGAIN", 0.2)
     queue = Queue(seeds(1, tmp_path), minutes=0.05)
     with files.lock(tmp_path / PARENT.key):
-        assert ended(one_by_one(queue)) == {"late": [0]}
+        assert ended(one_by_one(queue)) == {}
+    assert [one.config.seed for one in queue.waiting] == [0]
 
 
 def busy_once(one):
