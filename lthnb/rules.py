@@ -23,18 +23,13 @@ class DataMissing(UserError, FileNotFoundError):
     """A data set is not where it was looked for."""
 
 
-def anything(value: Any) -> bool:
-    """The range of a rule that has none."""
-    return True
-
-
 @dataclass(frozen=True)
 class Rule:
     """What a value may be: its type, the words that say so, and the test of its range."""
 
     kind: type
     allowed: str
-    holds: Callable[[Any], bool] = anything
+    holds: Callable[[Any], bool] = lambda value: True
     choices: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:

@@ -26,7 +26,7 @@ class TicketError(UserError, ValueError):
 
 def pack(masks: Masks, states: dict[str, State]) -> State:
     """Masks as bits, of pruned layers the survivors alone: ``mask:NAME``, ``STATE:NAME`` -> tensor."""
-    packed: State = {}
+    packed = {}
     survivors_at = {name: mask.cpu() for name, mask in masks.items()}  # states may lie on another device
     for name, mask in survivors_at.items():
         packed[f"mask:{name}"] = torch.from_numpy(np.packbits(mask.numpy()))
@@ -40,12 +40,12 @@ def pack(masks: Masks, states: dict[str, State]) -> State:
 def unpack(packed: State, model: nn.Module) -> tuple[Masks, dict[str, State]]:
     """Undo ``pack`` for a network; raise ``TicketError`` on any name, shape or dtype that differs."""
     expected = model.state_dict()
-    masks: Masks = {}
+    masks = {}
     for name, weight in prunable(model).items():
         octets = _take(packed, f"mask:{name}", torch.uint8, ((weight.numel() + 7) // 8,))
         bits = np.unpackbits(octets.numpy(), count=weight.numel())
         masks[name] = torch.from_numpy(bits).bool().reshape(weight.shape)
-    states: dict[str, State] = {}
+    states = {}
     for key in sorted(packed):  # safetensors keeps no order
         kind, _, name = key.partition(":")
         if kind == "mask" and name in masks:
@@ -54,7 +54,7 @@ def unpack(packed: State, model: nn.Module) -> tuple[Masks, dict[str, State]]:
             raise TicketError(f"{key} is no parameter of this network")
         shape = (int(masks[name].sum()),) if name in masks else tuple(expected[name].shape)
         value = _take(packed, key, expected[name].dtype, shape)
-        if value.is_floating_point() and not value.isfinite().all():
+        if not value.isfinite().all():
             raise TicketError(f"{key} holds values that are not finite")
         if name.endswith("running_var") and (value < 0).any():
             raise TicketError(f"{key} holds a negative variance")
@@ -66,10 +66,9 @@ def unpack(packed: State, model: nn.Module) -> tuple[Masks, dict[str, State]]:
 
 def _take(packed: State, key: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
     value = packed.get(key)
-    if value is None:
-        raise TicketError(f"{key} should be {dtype} {shape}, found nothing")
-    if value.dtype != dtype or tuple(value.shape) != shape:
-        raise TicketError(f"{key} should be {dtype} {shape}, found {value.dtype} {tuple(value.shape)}")
+    found = None if value is None else (value.dtype, tuple(value.shape))
+    if found != (dtype, shape):
+        raise TicketError(f"{key} should be {dtype} {shape}, found {found}")
     return value
 
 
