@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from lthnb.rules import UserError
 
 UNSEALED = "0" * 64  # what a writer puts where the seal will stand
+OPEN_SEAL = f'"seal":"{UNSEALED}"'.encode()
 SEAL = re.compile(rb'"seal":"([0-9a-f]{64})"')
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows knows no quota
 
@@ -59,42 +60,37 @@ def write(path: Path, content: bytes) -> None:
         DiskFull: names the file, its size and the room that is left; no temporary file stays.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync(path.parent)
-    except OSError as error:
-        raise _told(path, error, len(content)) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _told(path: Path, error: OSError, size: int = 0) -> UserError:
-    """The error of a failed write in words that say what to do."""
-    if error.errno not in FULL:
-        why = error.strerror or error
-        return NotWritable(f"cannot write {path}: {why}; mend or remove it, or pass another folder as runs")
-    room = shutil.disk_usage(next(place for place in path.parents if place.exists())).free
-    return DiskFull(
-        f"no room for {path} ({size:,} bytes, {room:,} free); make room and run the same command again, "
-        "it goes on from the last checkpoint"
-    )
+    with told(path, len(content)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
-    """Say in a sentence which file of a run's folder the system refuses to change."""
+def told(path: Path, size: int = 0) -> Iterator[None]:
+    """Say in a sentence which file of a run the system refuses to change, and what to do."""
     try:
         yield
+    except UserError:
+        raise
     except OSError as error:
-        if isinstance(error, UserError):
-            raise
-        raise _told(Path(error.filename or folder), error) from error
+        if error.errno not in FULL:
+            place = path if size else error.filename or path  # a write has a file of another name
+            why = f"cannot write {place}: {error.strerror or error}"
+            raise NotWritable(f"{why}; mend or remove it, or pass another folder as runs") from error
+        room = shutil.disk_usage(next(place for place in path.parents if place.exists())).free
+        raise DiskFull(
+            f"no room for {path} ({size:,} bytes, {room:,} free); make room and run the same command again, "
+            "it goes on from the last checkpoint"
+        ) from error
 
 
 def _sync(folder: Path) -> None:
@@ -110,10 +106,8 @@ def _sync(folder: Path) -> None:
 
 def seal(content: bytes) -> bytes:
     """Fill in the seal of a file that says ``"seal":"000..."`` once."""
-    match = SEAL.search(content)
-    if match is None or match[1] != UNSEALED.encode():
-        raise ValueError("content has no open seal")
-    return content[: match.start(1)] + hashlib.sha256(content).hexdigest().encode() + content[match.end(1) :]
+    sealed = f'"seal":"{hashlib.sha256(content).hexdigest()}"'
+    return content.replace(OPEN_SEAL, sealed.encode(), 1)
 
 
 def sealed_json(schema: int, document: dict[str, Any]) -> bytes:
@@ -140,7 +134,7 @@ def read(path: Path) -> bytes:
     match = SEAL.search(content)
     if match is None:
         raise Damaged(f"{path.name} is damaged: it has no seal")
-    opened = content[: match.start(1)] + UNSEALED.encode() + content[match.end(1) :]
+    opened = content.replace(match[0], OPEN_SEAL, 1)
     expected, found = match[1].decode(), hashlib.sha256(opened).hexdigest()
     if found != expected:
         raise Damaged(f"{path.name} is damaged: SHA-256 {expected[:16]} expected, {found[:16]} found")
@@ -201,20 +195,18 @@ def lock(folder: Path, wait: float = 10.0) -> Iterator[None]:
 
 def _acquired(folder: Path, wait: float) -> FileLock:
     until = time.monotonic() + wait
-    while True:
-        try:
+    with told(folder):
+        while True:
             folder.mkdir(parents=True, exist_ok=True)
             held = FileLock(folder / "lock")
-            held.acquire(timeout=max(0, until - time.monotonic()), poll_interval=0.1)
-            return held
-        except Timeout as error:
-            raise RunBusy(f"{folder.name} is run by {_holder(folder)}; wait for it or stop it") from error
-        except OSError as error:
-            removed = (
-                isinstance(error, FileNotFoundError) and not folder.exists()
-            )  # in between, by its holder
-            if not removed or time.monotonic() > until:
-                raise _told(folder / "lock", error) from error
+            try:
+                held.acquire(timeout=max(0, until - time.monotonic()), poll_interval=0.1)
+                return held
+            except Timeout as error:
+                raise RunBusy(f"{folder.name} is run by {_holder(folder)}; wait for it or stop it") from error
+            except FileNotFoundError:  # the folder was removed in between, by its holder
+                if time.monotonic() > until:
+                    raise
 
 
 def _holder(folder: Path) -> str:
