@@ -11,23 +11,11 @@ USUAL_CLASSES = tuple("0123456789")
 USUAL_TEST = 10_000  # images of a test set of usual size
 
 
-def evaluated_images(config: RunConfig, info: DatasetInfo, device: str) -> float:
-    """About how many images a run evaluates: train, val and a test set of usual size after each training.
-
-    Evaluations of test alone before its last epoch are counted by their part of a full one.
-    """
-    val = min(info.pool // 10, config.data.val_limit)
-    images = config.data.images + val + (config.data.test_limit or USUAL_TEST)
-    part = 0.08 if device == "cuda" else 0.6
-    evaluations = len(epoch_spans(config)) * (1 + part * (config.train.evaluate_last - 1))
-    return images * evaluations
-
-
 def cost(config: RunConfig, info: DatasetInfo, device: str = "cpu") -> float:
     """Seconds that a run may take; a rough guess, which a sweep sets right by the runs that ended.
 
     Counted from the operations of a forward pass, of which a training step takes three, and from what every
-    step and every run takes besides.
+    step and every run takes besides. Each training ends with an evaluation of train, val and test.
     """
     architecture = Architecture(config.network, 3, config.data.side or 32, USUAL_CLASSES)
     forward = 2 * sum(multiply_adds(architecture).values())  # operations for one image
@@ -35,7 +23,10 @@ def cost(config: RunConfig, info: DatasetInfo, device: str = "cpu") -> float:
     tail = config.data.long_tail
     if tail:
         trained *= (tail - 1) / math.log(tail)  # about what a geometric series of classes keeps
-    evaluated = evaluated_images(config, info, device)
+    val = min(info.pool // 10, config.data.val_limit)
+    images = config.data.images + val + (config.data.test_limit or USUAL_TEST)
+    glance = 0.08 if device == "cuda" else 0.6  # an evaluation of test alone, before the last epoch
+    evaluated = images * len(epoch_spans(config)) * (1 + glance * (config.train.evaluate_last - 1))
     steps = trained / config.train.batch_size
     if device == "cuda":
         return 2 + 0.0006 * steps + 3 * trained * forward / 350e12 + evaluated * forward / 30e12

@@ -38,12 +38,10 @@ class Settings(Checked):
         Raises:
             ParameterError: a GPU is wanted, and torch finds none.
         """
-        present = torch.cuda.is_available()
-        if self.device == "cuda" and not present:
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "cuda" and best == "cpu":
             raise ParameterError("device must be auto or cpu where torch finds no GPU, got 'cuda'")
-        if self.device != "auto":
-            return self.device
-        return "cuda" if present else "cpu"
+        return best if self.device == "auto" else self.device
 
     @property
     def chosen_precision(self) -> str:
@@ -89,7 +87,7 @@ def fingerprint(device: str, precision: str) -> dict[str, Any]:
     name = f"cpu {torch.backends.cpu.get_cpu_capability()}"
     if device.startswith("cuda"):
         name = f"{torch.cuda.get_device_name(device)}, cuDNN {torch.backends.cudnn.version()}"
-    files = sorted((ROOT / "lthnb").rglob("*.py"), key=lambda path: path.relative_to(ROOT).as_posix())
+    files = sorted((ROOT / "lthnb").rglob("*.py"))
     code = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     versions = {package: version(package) for package in ("torch", "numpy", "pillow")}
     versions |= {"python": platform.python_version(), "code": code}

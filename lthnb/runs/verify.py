@@ -50,7 +50,9 @@ def check(path: Path, settings: Settings) -> Result:
         return Result(False, f"{path.name}: {error}")
     counted = correct(ticket.model().to(device), data, data.test)
     recorded = row["correct"]["test"]
-    same = made_here(made, device)
+    here = machine.fingerprint(device, "fp32")
+    same_torch = made.made["versions"]["torch"] == here["versions"]["torch"]
+    same = same_torch and made.made["device"] == here["device"]
     holds = abs(counted - recorded) <= (0 if same else ALLOWED * len(data.test))
     told = f"{counted:,} of {len(data.test):,} test images right, {recorded:,} on record"
     where = "the same machine" if same else f"made on {made.made['device']}"
@@ -65,10 +67,3 @@ def record_of(ticket: Ticket) -> Record:
         if path.exists():
             return record.read(path)
     raise TicketError(f"the record {key} is not here")
-
-
-def made_here(made: Record, device: str) -> bool:
-    """Whether a record was made on a machine like this, with the same torch."""
-    here = machine.fingerprint(device, "fp32")
-    same_torch = made.made["versions"]["torch"] == here["versions"]["torch"]
-    return made.made["device"] == here["device"] and same_torch
