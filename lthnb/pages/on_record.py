@@ -24,7 +24,7 @@ def on_record(name: str, lines: list[Experiment], page: Parameters) -> tuple[str
     if page.dataset != "auto":
         infos = [open_source(page.dataset, page.data_root).info]
     for profile in ["paper", "demo"] if page.profile == "auto" else [page.profile]:
-        by_role: dict[str, list[Experiment]] = {}
+        by_role = {}
         for line in lines:
             if line.seeds(profile):
                 by_role.setdefault(line.data, []).append(line)
@@ -58,7 +58,7 @@ def first_whole(
 def data_sets(records: list[Record]) -> list[DatasetInfo]:
     """The data sets that records were made on, rendered ones last."""
     names = [field.name for field in dataclasses.fields(DatasetInfo)]
-    infos: dict[str, DatasetInfo] = {}
+    infos = {}
     for finished in records:
         values = {name: finished.data[name] for name in names}
         values["classes"] = tuple(values["classes"])

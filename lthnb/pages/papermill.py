@@ -25,7 +25,7 @@ ONE = (
 def command() -> click.Command:
     """A command line like papermill's, whose own is not loaded yet; its flags count as words."""
     pairs = (["-p", "--parameters"], ["-r", "--parameters_raw"])
-    params: list[click.Parameter] = [click.Option(names, nargs=2, multiple=True) for names in pairs]
+    params = [click.Option(names, nargs=2, multiple=True) for names in pairs]
     params += [click.Option([name]) for name in ONE.split()]
     params.append(click.Argument(["words"], nargs=-1))
     return click.Command("papermill", params=params, context_settings={"ignore_unknown_options": True})

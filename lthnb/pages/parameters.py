@@ -67,13 +67,11 @@ def assigned(cell: str) -> dict[str, Any]:
         body = ast.parse(cell).body
     except SyntaxError:  # a cell of magics
         return {}
-    names: dict[str, Any] = {}
+    names = {}
     for node in body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign):
-            continue
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-        if isinstance(target, ast.Name):
-            names[target.id] = node.value.value if isinstance(node.value, ast.Constant) else ...
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            names[ast.unparse(target)] = getattr(node.value, "value", ...)
     return names
 
 
@@ -83,8 +81,8 @@ def declared_and_injected(history: list[str]) -> tuple[dict[str, Any], list[str]
     The page's own cell is the one last run that assigns all ``SHARED`` names; what papermill injects follows
     it and begins with ``# Parameters``.
     """
-    own: dict[str, Any] = {}
-    names: list[str] = []
+    own = {}
+    names = []
     for cell in history:
         assignments = assigned(cell)
         if cell.startswith("# Parameters"):
@@ -110,8 +108,8 @@ def check(namespace: dict[str, Any]) -> Parameters:
         if name not in known:
             hint = did_you_mean(name, known) or f"; this page knows {', '.join(known)}"
             raise ParameterError(f"{name} is not a parameter of this page, got {namespace.get(name)!r}{hint}")
-    values: dict[str, Any] = {}
-    changes: dict[str, Any] = {}
+    values = {}
+    changes = {}
     for name in declared:
         value = namespace[name]
         if name not in config.RULES:

@@ -16,7 +16,7 @@ def followed(news: Iterable[News], total: int) -> Iterator[News]:
     """Hand news on, and show how many of ``total`` epochs are done."""
     began = time.monotonic()
     shown = began
-    done: dict[str, int] = {}  # key -> epochs
+    done = {}  # key -> epochs
     with tqdm(total=total, unit="epoch", file=sys.stderr, mininterval=0.5, disable=not in_lab()) as bar:
         for one in news:
             if one.what in ("epoch", "finished"):
