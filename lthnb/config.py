@@ -42,7 +42,6 @@ CONTROLS = ("random", "shuffled", "reinit", "retrained", "rewound")
 AUGMENTATIONS = ("none", "base", "contrast", "rand", "auto", "base+cutout", "rand+cutout", "auto+cutout")
 
 WIDTHS = re.compile(r"|[1-9]\d{0,3}(-[1-9]\d{0,3}){3}").fullmatch
-LR_OR_0 = Rule(float, "0 or a learning rate below 100", lambda value: 0 <= value < 100)
 FOUR_STAGES = Rule(str, "empty, or the channels of four stages such as 12-24-48-96", WIDTHS)
 
 
@@ -56,8 +55,8 @@ class DataConfig(Checked):
     pool_limit: int = ruled(0, whole(0))  # training images looked at, at most; 0: all
     val_limit: int = ruled(5000, whole(0))  # val is a tenth of the pool, at most this many
     test_limit: int = ruled(0, whole(0))  # test images, at most; 0: all
-    # holdout: val set aside first. choosing: a small set cut 60/40 into train and val, to choose a round.
-    # refit: all images of that small set train, and the round is the one that its choosing run chose.
+    # holdout: val set aside first. choosing: a small set cut 60/40 into train and val, to choose a round;
+    # refit: all of that set trains, and the round is the one that its choosing run chose.
     split: str = ruled("holdout", one_of("holdout", "refit", "choosing"))
     long_tail: float = ruled(0.0, SHARE)  # smallest over largest class; 0: balanced
     label_noise: float = ruled(0.0, SHARE)  # share of the training labels replaced by wrong ones
@@ -107,7 +106,7 @@ class PruneConfig(Checked):
     rewind: str = ruled("corrected", one_of("corrected", "as_released"))
     control: str = ruled("none", one_of("none", *CONTROLS))  # what takes the ticket's place
     every: int = ruled(1, whole(1, 100))  # of a control: trained at each so-many-th round only
-    found_lr: float = ruled(0.0, LR_OR_0)  # of a control: how its ticket was found; 0: as it trains
+    found_lr: float = ruled(0.0, SHARE)  # of a control: how its ticket was found; 0: as it trains
     found_epochs: int = ruled(0, whole(0, 100_000))
 
 
@@ -128,15 +127,15 @@ class RunConfig(Checked):
         super().__post_init__()
         prune = self.prune
         if prune.rounds and prune.rewind_epoch >= self.train.epochs:
-            least = f"epochs must be above rewind_epoch ({prune.rewind_epoch})"
-            raise ParameterError(f"{least}, got {self.train.epochs}")
+            least = prune.rewind_epoch
+            raise ParameterError(f"epochs must be above rewind_epoch ({least}), got {self.train.epochs}")
         if self.train.epochs % self.train.cycles:
             raise ParameterError(f"cycles must divide epochs ({self.train.epochs}), got {self.train.cycles}")
         if prune.control == "none" and (prune.every, prune.found_lr, prune.found_epochs) != (1, 0, 0):
             raise ParameterError("every, found_lr and found_epochs belong to a control; control is 'none'")
         if prune.control != "none" and (prune.rounds < prune.every or self.data.split != "holdout"):
-            needs = f"needs {prune.every} or more rounds and 2,000 images"
-            raise ParameterError(f"control {prune.control!r} {needs}")
+            least = f"{prune.every} or more rounds and 2,000 images"
+            raise ParameterError(f"control {prune.control!r} needs {least}")
 
     @classmethod
     def of(cls, profile: str = "", **values: Any) -> RunConfig:
@@ -153,8 +152,7 @@ class RunConfig(Checked):
             if part == "data" and "name" in values:
                 own["name"] = values.pop("name")
             changed[part] = dataclasses.replace(getattr(self, part), **own)
-        unknown = values.keys() - {"seed"}
-        for name in sorted(unknown):
+        for name in sorted(values.keys() - {"seed"}):
             raise ParameterError(f"{name} is no field of a run{did_you_mean(name, FIELDS)}")
         return dataclasses.replace(self, **changed, **values)
 
@@ -173,7 +171,7 @@ class RunConfig(Checked):
 
     def field(self, name: str) -> Any:
         """The value of a field by its name, whichever part it belongs to."""
-        parts = (self, self.data, self.network, self.train, self.prune)
+        parts = (self, *(getattr(self, part) for part in PARTS))
         return next(getattr(part, name) for part in parts if hasattr(part, name))
 
     @property
@@ -189,24 +187,24 @@ class RunConfig(Checked):
     @property
     def finding(self) -> TrainConfig:
         """The training by which the ticket of a control was found."""
-        return dataclasses.replace(
-            self.train,
-            lr=self.prune.found_lr or self.train.lr,
-            epochs=self.prune.found_epochs or self.train.epochs,
-        )
+        lr = self.prune.found_lr or self.train.lr
+        epochs = self.prune.found_epochs or self.train.epochs
+        return dataclasses.replace(self.train, lr=lr, epochs=epochs)
 
     @property
     def slug(self) -> str:
         """A name to read: data, images, augmentation, network, control, seed."""
-        words = [bare_name(self.data.name), f"{self.data.images} images", self.train.augment]
-        words.append(f"{self.network.model} width {self.network.widths or self.network.width}")
-        words.append(f"lr {self.train.lr:g} for {self.train.epochs} epochs")
-        if self.prune.control != "none":
-            words.append(self.prune.control)
-        if self.data.split == "choosing":
-            words.append("choosing a round")
-        words.append(f"seed {self.seed}")
-        return ", ".join(words)
+        words = [
+            bare_name(self.data.name),
+            f"{self.data.images} images",
+            self.train.augment,
+            f"{self.network.model} width {self.network.widths or self.network.width}",
+            f"lr {self.train.lr:g} for {self.train.epochs} epochs",
+            self.prune.control.removeprefix("none"),
+            "choosing a round" if self.data.split == "choosing" else "",
+            f"seed {self.seed}",
+        ]
+        return ", ".join(filter(None, words))
 
 
 RULES = rules_of(*PARTS.values(), RunConfig)
@@ -246,11 +244,7 @@ def host() -> str:
 
 
 def stream(seed: int, name: str, epoch: int = 0) -> torch.Generator:
-    """Return the CPU generator of one purpose, the only source of randomness in a run.
-
-    Not keyed by round, mask, width or method, so that dense networks, tickets and controls of a seed see the
-    same draws on every device.
-    """
+    """The CPU generator of one purpose: of a seed, every round, arm and device draws the same."""
     import torch  # here, so that a parameter check does not wait for it
 
     digest = hashlib.sha256(f"{seed}/{name}/{epoch}".encode()).digest()

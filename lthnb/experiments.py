@@ -7,6 +7,7 @@ from typing import Any
 from lthnb.config import PROFILES, ParameterError, RunConfig
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import subset_size
+from lthnb.schedules import RATES, STRONG, scheduled
 from lthnb.training.networks import Architecture, prunable, small_dense
 
 
@@ -35,26 +36,27 @@ class Experiment:
 
 ONE = {"fraction": 500, "augment": "rand+cutout"}  # sizes with the augmentation that the paper takes there
 TWO = {"fraction": 1000, "augment": "auto+cutout"}
+BASE = {"fraction": 500, "augment": "base"}
 PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
+DENSE = {"rounds": 0}
+TUNED = {"tuned": True}  # learning rate, batch size and weight decay by val
+OTHER_SIZES = (
+    (1000, "base"),
+    (500, "auto+cutout"),
+    (1000, "rand+cutout"),
+    (500, "contrast"),
+    (1000, "contrast"),
+)  # which the original pixels allow, beside those above
 BOTH = "low_data capacity_connectivity layers"
 LARGE = {**PROFILES["smoke"], "pool_limit": 0}  # sizes that demo scale cannot resolve: one run that all works
-
-# the dense network's setting with the highest mean accuracy on val of the tuning seeds (a test compares)
-TUNED: dict[str, dict[str, float]] = {
-    "demo": {"lr": 0.01, "batch_size": 10, "weight_decay": 5e-4},
-}
-TUNED["smoke"] = TUNED["demo"]
-STRONG = {"tuned": True, "times": 4}  # four times the epochs
-LAST = {"paper": 15}  # the round of the paper's last ticket, where a profile runs more
 
 
 def small_networks() -> list[Experiment]:
     """Dense networks of the size of a ticket after some prunings of 48.8 %, the paper's last first."""
     return [
-        Experiment(
+        original(
             "capacity_connectivity",
-            "original_pixels",
-            {**size, "small": prunings},
+            size | {"small": prunings},
             paper=6,
             demo=6 if prunings < 6 else 0,
             smoke=1 if prunings < 3 else 0,
@@ -69,33 +71,12 @@ def tickets_and_controls() -> list[Experiment]:
     everywhere = {"paper": 6, "demo": 6, "smoke": 1}
     planned = []
     for size in (ONE, TWO):
-        planned.append(Experiment(BOTH, "original_pixels", size, **everywhere))
+        fair = " fair_test" if size is ONE else ""
+        planned.append(original(BOTH + fair, size, **everywhere))
         for control in ("random", "shuffled", "reinit"):
-            change = {**size, "control": control}
-            planned.append(Experiment("capacity_connectivity", "original_pixels", change, **everywhere))
+            pages = "capacity_connectivity" + fair * (control == "shuffled")
+            planned.append(original(pages, size | {"control": control}, **everywhere))
     return planned
-
-
-def original_sizes() -> list[Experiment]:
-    """The other augmentations of the sizes that the exact pixels allow."""
-    return [
-        Experiment(
-            "low_data layers",
-            "original_pixels",
-            {"fraction": images, "augment": augment},
-            paper=6,
-            demo=6,
-            smoke=1 if (images, augment) == (500, "base") else 0,
-        )
-        for images, augment in (
-            (500, "base"),
-            (1000, "base"),
-            (500, "auto+cutout"),
-            (1000, "rand+cutout"),
-            (500, "contrast"),
-            (1000, "contrast"),
-        )
-    ]
 
 
 def whole_set(images: float, augment: str = "base", **seeds: int) -> Experiment:
@@ -103,74 +84,68 @@ def whole_set(images: float, augment: str = "base", **seeds: int) -> Experiment:
     return Experiment("low_data", "whole_set", {"fraction": images, "augment": augment}, **seeds)
 
 
-def tuning() -> list[Experiment]:
-    """The dense network's setting, chosen on val of seeds that are never reported (book/registered.md)."""
-    wide = itertools.product((0.01, 0.03), (100, 25), (5e-4,))
-    demo = itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
-    lines = [(values, {"wide": 2}) for values in wide] + [(values, {"demo": 3}) for values in demo]
-    planned = []
-    for (lr, batch, decay), seeds in lines:
-        setting = {"lr": lr, "batch_size": batch, "weight_decay": decay, "rounds": 0}
-        planned.append(Experiment("tuning", "original_pixels", {**ONE, **setting}, **seeds, first=100))
-    return planned
-
-
-def fair(pages: str, change: dict[str, Any], **seeds: int) -> Experiment:
-    """One line of the fair test, on the original pixels; six seeds at demo scale if nothing else is said."""
+def original(pages: str, change: dict[str, Any], **seeds: int) -> Experiment:
+    """One line on the original pixels; six seeds at demo scale if nothing else is said."""
     return Experiment(pages, "original_pixels", change, **(seeds or {"demo": 6}))
 
 
-def strong_arms() -> list[Experiment]:
-    """Dense networks and tickets that were given every chance, and the controls of the registered test."""
+def tuning() -> list[Experiment]:
+    """The dense network's rates, chosen on val of seeds that are never reported (book/registered.md)."""
+    wide = itertools.product((0.01, 0.03), (100, 25), (5e-4,))
+    demo = itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
+    planned = [(rates, {"wide": 2}) for rates in wide] + [(rates, {"demo": 3}) for rates in demo]
+    return [
+        original("tuning", {**ONE, **dict(zip(RATES, rates, strict=True)), "rounds": 0}, **seeds, first=100)
+        for rates, seeds in planned
+    ]
+
+
+def fair_test() -> list[Experiment]:
+    """The registered comparison, and beside it what else a dense network or other masks make of it."""
+    everywhere = {"demo": 6, "smoke": 1}
     planned = [
-        fair("fair_test", {**ONE, "tuned": True}, demo=6, smoke=1),
-        fair("fair_test strong", {**ONE, **STRONG, "rounds": 0}, demo=6, smoke=1),
+        original("fair_test", ONE | TUNED, **everywhere),
+        original("fair_test strong", ONE | STRONG | DENSE, **everywhere),
+        original("fair_test strong", ONE | STRONG | {"control": "retrained"}, **everywhere),
+        original("strong", BASE | STRONG | DENSE),
+        original("strong", TWO | STRONG | DENSE),
+        original("fair_more", ONE | {"control": "rewound", "every": 5}),
     ]
-    for control in ("retrained", "shuffled", "reinit"):
-        planned.append(
-            fair("fair_test strong_controls", {**ONE, **STRONG, "control": control}, demo=6, smoke=1)
-        )
-    planned += [
-        fair("fair_test", {**ONE, "control": "rewound", "every": 5}),
-        fair("fair_test", {**ONE, "times": 6, "rounds": 0}),
-        fair("fair_test", {**ONE, "times": 6, "cycles": 6, "rounds": 0}),
-        fair("fair_test", {**ONE, "tuned": True, "times": 6, "rounds": 0}),
-        fair("fair_test", {**ONE, "tuned": True, "times": 6, "cycles": 6, "rounds": 0}),
-        fair("strong_controls", {**ONE, **STRONG, "small": 5}),
-        fair("strong", {"fraction": 500, "augment": "base", **STRONG, "rounds": 0}),
-        fair("fair_test strong", {**TWO, **STRONG, "rounds": 0}),
-        fair("fair_test", {**TWO, "tuned": True}),
-        fair("fair_test strong_controls", {**TWO, **STRONG, "control": "retrained"}),
-    ]
-    return planned
+    for control in ("shuffled", "reinit"):
+        planned.append(original("strong", ONE | STRONG | {"control": control}))
+    planned.append(original("strong", ONE | STRONG | {"small": 5}))
+    for rates in ({}, TUNED):
+        for cycles in (1, 6):
+            planned.append(original("fair_more", ONE | DENSE | rates | {"times": 6, "cycles": cycles}))
+    return [*planned, original("strong", TWO | STRONG | {"control": "retrained"})]
 
 
 def ladder(times: int, **seeds: int) -> list[Experiment]:
-    """Dense network and published ticket at every rate, so many times as long."""
+    """Dense network and published ticket at every learning rate, so many times as long."""
     planned = []
     for lr in (0.003, 0.01, 0.03, 0.1):
         if times > 1 or lr < 0.1:
-            changed = {**ONE, "lr": lr, "times": times}
-            planned.append(fair("fair_ladder", {**changed, "rounds": 0}, **seeds))
-            planned.append(fair("fair_ladder", {**changed, "control": "retrained", "found_lr": 0.1}, **seeds))
+            step = ONE | {"lr": lr, "times": times}
+            planned.append(original("fair_ladder", step | DENSE, **seeds))
+            planned.append(original("fair_ladder", step | {"control": "retrained", "found_lr": 0.1}, **seeds))
     return planned
 
 
-def other_questions() -> list[Experiment]:
-    """Label noise, more images in as many steps, and the switches of the released code."""
+def noise_sizes_and_switches() -> list[Experiment]:
+    """Wrong labels, more images in as many steps, and the switches of the released code."""
     planned = []
+    for noise in (0.2, 0.4, 0.9):  # 0.9 of ten classes: labels at random
+        planned.append(original("fair_noise", ONE | STRONG | DENSE | {"label_noise": noise}, demo=3))
     for noise in (0.2, 0.4):
-        noisy = {**ONE, "label_noise": noise}
-        planned += [fair("fair_noise", noisy, demo=3)]
-        planned += [fair("fair_noise", {**noisy, **STRONG, "rounds": 0}, demo=3)]
-    planned.append(fair("fair_size", {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}, demo=3))
+        planned.append(original("fair_noise", ONE | {"label_noise": noise}, demo=3))
+    planned.append(original("fair_size", {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}, demo=3))
     for switch in ("rewind", "cutout"):
-        planned.append(fair("fair_switches", {**ONE, switch: "as_released"}, demo=3))
+        planned.append(original("fair_switches", ONE | {switch: "as_released"}, demo=3))
     return planned
 
 
 PLAN = [
-    Experiment("imp low_data layers", "original_pixels", {"fraction": 500, "augment": "base"}, demo=6),
+    original("imp low_data layers", BASE),
     *tickets_and_controls(),
     *small_networks(),
     Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
@@ -181,25 +156,28 @@ PLAN = [
     whole_set(5000, "rand+cutout", paper=2, demo=2),
     whole_set(5000, "auto+cutout", paper=2),
     Experiment("generalization", "eurosat", {"fraction": 1}, paper=3),
-    Experiment(
-        "generalization",
-        "cifar100",
-        {"fraction": 1, "long_tail": 0.01, "augment": "auto+cutout"},
-        paper=2,
-    ),
-    *original_sizes(),
+    Experiment("generalization", "cifar100", TWO | {"fraction": 1, "long_tail": 0.01}, paper=2),
+    original("low_data layers", BASE, paper=6, demo=6, smoke=1),
+    *[
+        original("low_data layers", {"fraction": images, "augment": augment}, paper=6, demo=6)
+        for images, augment in OTHER_SIZES
+    ],
     *[
         whole_set(images, augment, paper=2, demo=2)
         for images in (500, 1000)
         for augment in ("base", "rand+cutout")
     ],
     whole_set(5000, paper=2, demo=2),
-    Experiment("full_width", "original_pixels", ONE, wide=6),
+    original("full_width", ONE, wide=6),
     *tuning(),
-    *strong_arms(),
+    *fair_test(),
     *ladder(1),
     *ladder(4),
-    *other_questions(),
+    *noise_sizes_and_switches(),
+    *[
+        original("strong", {"fraction": images, "augment": augment} | STRONG | DENSE)
+        for images, augment in OTHER_SIZES
+    ],
     *ladder(16, demo=3),
     *[
         Experiment("low_data", "whole_set", {"fraction": images, **LARGE}, demo=1)
@@ -221,24 +199,16 @@ def of_page(page: str) -> list[Experiment]:
 def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfig:
     """A profile's values under changes, resolved against a data set; seed 0.
 
-    Beside the fields of a configuration a change may hold ``fraction`` (share or number of images),
-    ``small`` (k: a dense network of the size of a ticket after k prunings of 48.8 %), ``tuned`` (the setting
-    that was chosen on val) and ``times`` (how much longer the last training is; a control takes the place of
-    a ticket that was found in the usual epochs, at its last round alone).
+    Beside the fields of a configuration a change may hold ``fraction`` (share or number of images), ``small``
+    (k: a dense network of the size of a ticket after k prunings of 48.8 %), and ``tuned`` and ``times`` (see
+    ``schedules.scheduled``).
 
     Raises:
         ParameterError: fewer images than classes, or rounds that would leave no weight.
     """
-    values = {**PROFILES[profile], **change}
+    values = PROFILES[profile] | scheduled(profile, change)
     fraction = values.pop("fraction")
     prunings = values.pop("small", 0)
-    if values.pop("tuned", False):
-        values |= TUNED[profile]
-    if "times" in values:
-        usual = RunConfig.of(profile)
-        values["epochs"] = round(values.pop("times") * usual.train.epochs)
-        if "control" in change:
-            values |= {"found_epochs": usual.train.epochs, "every": LAST.get(profile, usual.prune.rounds)}
     if "side" not in change and profile == "demo" and info.side > 64:
         values["side"] = 64
     values["side"] = min(values.get("side", 0), info.side) % info.side  # 0: as stored

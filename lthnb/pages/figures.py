@@ -8,13 +8,14 @@ from matplotlib.ticker import MaxNLocator
 
 from lthnb.config import AUGMENTATIONS, ROOT
 from lthnb.pages import inside, stats
-from lthnb.pages.frame import CONTROL_ARMS, at, pick, same_data
+from lthnb.pages.frame import at, pick, same_data
 from lthnb.runs.record import Record
 
 DENSE = "#6b6b6b"
 TICKET = "#1f6fb4"
 CONTROL = "#e07b00"
 LEVEL = {"color": DENSE, "linewidth": 1}
+STRONG = {"color": "black", "linewidth": 1.5, "linestyle": "--"}
 ONE_SEED = {"color": TICKET, "linewidth": 0.6, "alpha": 0.5}
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
 CONTROL_LINES = ("--", ":", "-.")
@@ -51,10 +52,12 @@ def accuracy_by_density(
     data: pd.DataFrame,
     splits: tuple[str, ...] = ("test", "val"),
     ax: Axes | None = None,
+    strong: pd.DataFrame | None = None,
 ) -> Axes:
     """Accuracy (%) of the last epoch against density: mean over seeds, 95 % band on the first split.
 
-    Single seeds are thin lines. The grey point and line are the dense network.
+    Single seeds are thin lines. The grey point and line are the dense network, the dashed line is the
+    strong one, where its rows are given.
     """
     same_data(data)
     ax = ax or plt.gca()
@@ -72,6 +75,9 @@ def accuracy_by_density(
             ax.fill_between(runs.index, low, high, color=TICKET, alpha=0.15)
             ax.axhline(mean.iloc[0], **LEVEL)
             ax.plot(mean[:1], "o", color=DENSE, label=f"dense, {split}")
+    if strong is not None and len(strong):
+        level = 100 * at(strong, "dense", splits[0])["accuracy"].mean()
+        ax.axhline(level, **STRONG, label=f"strong dense, {splits[0]}")
     density_axis(ax, list(mean.index))
     ax.set_ylabel("accuracy (%)")
     ax.legend()
@@ -86,8 +92,8 @@ def spread_at(ax: Axes, position: float, values: stats.Values, colour: str, labe
     ax.errorbar(position, interval.mean, half, fmt="o", color=colour, capsize=3, markersize=6, label=label)
 
 
-def dense_and_ticket(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Test accuracy (%) of dense networks and of tickets at the paper's round, for each augmentation."""
+def dense_and_ticket(data: pd.DataFrame, strong: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) of dense networks and tickets at the paper's round, and of strong dense ones."""
     same_data(data)
     ax = ax or plt.gca()
     names = [name for name in AUGMENTATIONS if name in set(data["augment"])]
@@ -99,6 +105,8 @@ def dense_and_ticket(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.plot([left, right], [dense, ticket], **ONE_SEED)
         spread_at(ax, left, dense, DENSE, "" if position else "dense")
         spread_at(ax, right, ticket, TICKET, "" if position else "ticket")
+        level = 100 * at(pick(strong, augment=name), "dense")["accuracy"].mean()
+        ax.hlines(level, position - 0.3, position + 0.3, **STRONG, label="" if position else "strong dense")
     ax.set_xticks(range(len(names)), [name.replace("+", "\n+ ") for name in names])
     ax.set_xlabel(f"augmentation ({data['images'].iloc[0]:,} images)")
     ax.set_ylabel("test accuracy (%)")
@@ -124,7 +132,7 @@ def accuracy_by_size(data: pd.DataFrame, ax: Axes | None = None, which: str = "t
     return ax
 
 
-def controls_by_density(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def controls_by_density(data: pd.DataFrame, strong: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Test accuracy (%) against density: ticket blue with 95 % band, controls orange, the dense level grey.
 
     A small dense network stands at the density of a ticket with as many convolution weights.
@@ -132,8 +140,8 @@ def controls_by_density(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
     same_data(data)
     ax = ax or plt.gca()
     tickets = data[data["arm"].isin(["dense", "ticket"])]
-    accuracy_by_density(tickets, ("test",), ax)
-    for name, style in zip(CONTROL_ARMS.values(), CONTROL_LINES, strict=True):
+    accuracy_by_density(tickets, ("test",), ax, strong)
+    for name, style in zip(stats.CONTROLS, CONTROL_LINES, strict=True):
         means = by_density(pick(data, arm=name), "test").mean(axis=1)
         ax.plot(means, style, color=CONTROL, marker=".", label=name)
     small = at(pick(data, arm="small dense"), "dense")

@@ -6,13 +6,19 @@ from typing import Any
 
 import pandas as pd
 
+from lthnb import schedules
 from lthnb.config import RunConfig, bare_name
 from lthnb.runs.choice import ticket_round, val_round
 from lthnb.runs.record import Record
 
-NETWORK = ("model", "width", "widths", "control", "rounds", "rate")
-TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "augment")
-CONFIGURED = ("images", "seed", *NETWORK, *TRAINING)  # fields that become columns of their own name
+NETWORK = ("model", "width", "widths", "control", "rounds", "rate", "rewind")
+TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "cycles", "augment", "cutout")
+# fields that become columns of their own name
+CONFIGURED = ("images", "label_noise", "seed", *NETWORK, *TRAINING)
+FLAGS = ("dense", "ticket", "chosen", "best")
+COUNTED = ("split", "correct", "total", "accuracy", "peak")
+ABOUT = ("key", "data", "name", "sha256", "side", "steps", "rates", "times")
+COLUMNS = (*ABOUT, *CONFIGURED, "round", "arm", "density", "kept", *FLAGS, *COUNTED)
 CONTROL_ARMS = {
     "random": "random masks",
     "shuffled": "shuffled in layers",
@@ -23,18 +29,22 @@ CONTROL_ARMS = {
 
 
 def frame(records: Iterable[Record]) -> pd.DataFrame:
-    """One row per run, round and split (train, val, test), in the order of the records.
+    """One row per run, round and split, in the order of the records.
+
+    Splits are train, val, test and, where labels are noise, wrong: the training images with wrong labels.
 
     Beside the fields of the configuration:
         data, name, sha256, side: the images: full name, name without ``folder:`` and hash, pixels.
         steps: SGD steps of the dense training.
+        rates, times: published, tuned or other; epochs over the usual ones of the network.
         arm: dense (round 0), ticket (later rounds), small dense, or the name of a control.
         density, kept: convolution weights of the round, as a fraction and as a number.
         dense, ticket, chosen, best: round 0; the paper's own for the size; val's; the best one on test.
         correct, total, accuracy: after the last epoch; a fraction, nan where the split is empty.
         peak: the best accuracy over the epochs that were evaluated, nan if none was.
     """
-    return pd.DataFrame([row for record in records for row in rows_of(record)])
+    rows = [row for record in records for row in rows_of(record)]
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(FLAGS, bool))
 
 
 def rows_of(record: Record) -> Iterator[dict[str, Any]]:
@@ -69,6 +79,8 @@ def run_fields(record: Record) -> dict[str, Any]:
         "sha256": record.data["sha256"],
         "side": config.data.side or record.data["side"],
         "steps": config.train.epochs * batches,
+        "rates": schedules.rates(config),
+        "times": schedules.times(config),
     }
     return about | {name: config.field(name) for name in CONFIGURED}
 
@@ -107,6 +119,17 @@ def pick(data: pd.DataFrame, /, **fields: object) -> pd.DataFrame:
 def at(data: pd.DataFrame, which: str, split: str = "test") -> pd.DataFrame:
     """One row per run that has it, by seed: the row of the flag dense, ticket, chosen or best."""
     return pick(data, **{which: True}, split=split).sort_values("seed", kind="stable")
+
+
+def apart(data: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of dense networks that were given every chance, after all others."""
+    strong = (data["rates"] == "tuned") & (data["rounds"] == 0)
+    return data[~strong], data[strong]
+
+
+def behind(data: pd.DataFrame, records: list[Record]) -> list[Record]:
+    """The records that some rows were made of."""
+    return [record for record in records if record.config.key in set(data["key"])]
 
 
 def same_data(data: pd.DataFrame) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from lthnb.config import ROOT, RunConfig, bare_name
 from lthnb.pages import stats
-from lthnb.pages.frame import frame
+from lthnb.pages.frame import at, frame
 from lthnb.runs.record import Record
+from lthnb.schedules import STRONG, scheduled
 
 SETS = {"CIFAR-10": ("cifar10", "cifar10_exact")}  # their names in records: the pixels that the paper used
 METHOD = "Random init"  # the one that has been run
@@ -17,6 +18,7 @@ HEADERS = (
     "method",
     "the paper",
     "here",
+    "strong dense",
     "gain: paper → here",
     "scale, seeds",
     "verdict",
@@ -32,6 +34,7 @@ class Row:
     published: dict[str, Any]
     records: list[Record]
     profile: str  # of the records; empty where there are none
+    strong: list[Record]  # dense networks that were given every chance, on the same images
 
     @property
     def gain(self) -> float:
@@ -45,6 +48,7 @@ class Row:
         data = frame(self.records)
         return {
             **stats.outcome(data),
+            "strong": 100 * at(frame(self.strong), "dense")["accuracy"].mean(),
             "scale": self.profile,
             "verdict": stats.judged(data, self.gain, self.profile),
         }
@@ -66,15 +70,17 @@ def rows(records: list[Record]) -> list[Row]:
 
 
 def filled(name: str, entry: dict[str, Any], runs: Runs) -> Row:
-    """The row of a published number: runs of paper scale where there are any, else of demo scale."""
+    """The row of a published number: runs of the highest scale that has enough seeds, paper, wide or demo."""
     if "value" not in entry and entry["method"] == METHOD:
         sets = SETS.get(entry["dataset"], ())
-        fitting = [config for config in runs if bare_name(config.data.name) in sets]
-        for profile, config in itertools.product(("paper", "demo"), fitting):
-            wanted = {"name": config.data.name, "images": entry["images"], "augment": entry["augmentation"]}
-            if config == RunConfig.of(profile, **wanted):
-                return Row(name, entry, runs[config], profile)
-    return Row(name, entry, [], "")
+        names = {config.data.name for config in runs if bare_name(config.data.name) in sets}
+        for profile, data in itertools.product(("paper", "wide", "demo"), sorted(names)):
+            wanted = {"name": data, "images": entry["images"], "augment": entry["augmentation"]}
+            strong = RunConfig.of(profile, **wanted, **scheduled(profile, STRONG), rounds=0)
+            made = runs.get(RunConfig.of(profile, **wanted), [])
+            if len(made) >= stats.ENOUGH:
+                return Row(name, entry, made, profile, runs.get(strong, []))
+    return Row(name, entry, [], "", [])
 
 
 def markdown(board: list[Row]) -> str:
@@ -101,13 +107,14 @@ def result_words(row: Row) -> list[str]:
         page = f"[{page}](../notebooks/{page}.ipynb)"
     ours = row.values()
     if not ours:
-        return [theirs, "-", gain, "-", f"{entry['missing']}; {page}"]
+        return [theirs, "-", "-", gain, "-", f"{entry['missing']}; {page}"]
     here = f"{ours['dense']:.1f} → {ours['ticket']:.1f}"
     half = "" if ours["n"] < 2 else f" ± {ours['gain_high'] - ours['gain']:.1f}"
     gains = f"{gain} → {ours['gain']:+.1f}{half}"
     return [
         theirs,
         here,
+        f"{ours['strong']:.1f}" if row.strong else "-",
         gains,
         f"{ours['scale']}, {ours['n']}",
         f"**{ours['verdict']}**; {page}",

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
-from lthnb.config import RunConfig, bare_name
-from lthnb.experiments import PAPERS_OWN, Experiment
+from lthnb.config import PROFILES, RunConfig, bare_name
+from lthnb.experiments import DENSE, PAPERS_OWN, Experiment
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import load as load_data
 from lthnb.measures import measure as measures
@@ -26,6 +26,7 @@ from lthnb.runs.files import Damaged, FileMissing
 from lthnb.runs.machine import Settings, cores
 from lthnb.runs.queue import Job, Queue, same_images
 from lthnb.runs.record import MissingRun, Record
+from lthnb.schedules import STRONG
 from lthnb.training.imp import epochs
 
 WORTH_IT = 45.0  # seconds of work from which starting more processes pays
@@ -59,16 +60,15 @@ class Study:
 
     def describe(self) -> str:
         """How many runs at which scale, on which images."""
-        images = ", ".join(sorted({bare_name(name) for name in self.roles.values()}))
+        images = ", ".join(sorted(map(bare_name, {*self.roles.values()})))
         return f"{len(self.configs)} runs at {self.profile} scale on {images}"
 
 
 def find(name: str, page: Parameters) -> Study:
     """The runs of a page: those of the plan, or those that the page's own parameters describe.
 
-    Where the page trains, ``auto`` means paper scale on a GPU and demo scale elsewhere. A page that only
-    reads takes the scale and the images at which all its runs are on record, paper scale and real images
-    first.
+    Where the page trains, ``auto`` means paper scale on a GPU, else demo. A page that only reads takes the
+    scale and images at which all its runs are on record, paper scale and real images first.
 
     Raises:
         ParameterError: a device that is not there; rounds that would leave no weight.
@@ -76,7 +76,7 @@ def find(name: str, page: Parameters) -> Study:
     """
     sweep.remembered_source.cache_clear()  # a set may have changed since the cell was run last
     device = Settings(device=page.device).chosen_device
-    lines = experiments.of_page(name) if page.fraction is None else [own_line(name, page)]
+    lines = experiments.of_page(name) if page.fraction is None else own_lines(name, page)
     if page.train:
         usual = "paper" if device == "cuda" else "demo"
         return to_train(lines, usual if page.profile == "auto" else page.profile, page)
@@ -85,10 +85,11 @@ def find(name: str, page: Parameters) -> Study:
     return Study(configs, profile, infos, page)
 
 
-def own_line(name: str, page: Parameters) -> Experiment:
-    """The line of the plan that a page's own parameters describe: any images, so many seeds."""
-    change = {**page.changes, "fraction": page.fraction}
-    return Experiment(name, "any", change, paper=page.seeds, demo=page.seeds, smoke=page.seeds)
+def own_lines(name: str, page: Parameters) -> list[Experiment]:
+    """The runs that a page's own parameters describe, and a strong dense network beside; any images."""
+    own = page.changes | {"fraction": page.fraction}
+    seeds = dict.fromkeys(PROFILES, page.seeds)
+    return [Experiment(name, "any", change, **seeds) for change in (own, own | STRONG | DENSE)]
 
 
 def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
@@ -106,8 +107,8 @@ def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
 def next_step(study: Study) -> str:
     """The command that repeats a page with twice the images or, where there are no more, twice the seeds."""
     images = study.configs[0].data.images
-    pool = next(iter(study.infos.values())).pool
-    change = {"fraction": 2 * images} if pool >= 2 * images else {"seeds": 2 * study.page.seeds}
+    enough = next(iter(study.infos.values())).pool >= 2 * images
+    change = {"fraction": 2 * images} if enough else {"seeds": 2 * study.page.seeds}
     parameters = {**study.page.given, **change}
     options = [f"-p {name} {shlex.quote(str(value))}" for name, value in parameters.items()]
     return " ".join(["papermill notebooks/imp.ipynb", *options])
@@ -143,10 +144,10 @@ def obtain(study: Study) -> list[Record]:
     return [records[config.key] for config in study.configs]
 
 
-def beside(study: Study, name: str) -> list[Record]:
-    """Other lines of the plan at the scale and on the images of a page, as far as they are on record."""
+def beside(study: Study, name: str, profile: str = "") -> list[Record]:
+    """Other lines of the plan on the images of a page, at its scale or a named one, as far as on record."""
     lines = [line for line in experiments.of_page(name) if line.data in study.infos]
-    configs = experiments.seeds_of(lines, study.infos, study.profile, study.page.seeds)
+    configs = experiments.seeds_of(lines, study.infos, profile or study.profile, study.page.seeds)
     runs = study.settings.runs
     records = [record.load(config, runs) for config in configs if record.is_on_record(config, runs)]
     same_images(records, study.hashes)

@@ -18,10 +18,10 @@ ROWS = {
 }
 
 
-def imp(data: pd.DataFrame, profile: str) -> Numbers:
-    """Dense and ticket in percent, the gain in points; a published gain is that of 500 CIFAR-10 images."""
+def imp(data: pd.DataFrame, strong: pd.DataFrame, profile: str) -> Numbers:
+    """Dense, ticket and strong dense in percent, gains in points; only 500 CIFAR-10 images are published."""
     tickets = at(data, "ticket")
-    gain = stats.interval(stats.gains(data))
+    values = stats.gains(data)
     first = data.iloc[0]
     published = published_gain(ROWS["one"])
     comparable = "cifar10" in first["data"] and first["images"] == 500
@@ -33,15 +33,33 @@ def imp(data: pd.DataFrame, profile: str) -> Numbers:
         round=tickets["round"].max(),
         density=100 * tickets["density"].mean(),
         **stats.outcome(data),
+        better=(values > 0).sum(),
+        gains=", ".join(f"{value:+.1f}" for value in values),
+        **against_strong(data, strong),
         published=published,
-        verdict=stats.direction(gain, published) if comparable else "no published number",
+        verdict=stats.judged(data, published, profile) if comparable else "no published number",
     )
+
+
+def against_strong(data: pd.DataFrame, strong: pd.DataFrame) -> Numbers:
+    """The strong dense network in percent, ticket minus it in points, and what all three fit of train."""
+    points = over(data, strong)
+    train = stats.outcome(data, "train")
+    return {
+        "strong": 100 * at(strong, "dense")["accuracy"].mean(),
+        "strong_n": len(points),
+        "strong_train": 100 * at(strong, "dense", "train")["accuracy"].mean(),
+        **spread("over_strong", stats.interval(points)),
+        "train_dense": train["dense"],
+        "train_ticket": train["ticket"],
+    }
 
 
 def low_data(
     original: pd.DataFrame,
     whole: pd.DataFrame,
     wide: pd.DataFrame,
+    strong: pd.DataFrame,
     roles: dict[str, str],
     profile: str,
 ) -> Numbers:
@@ -51,13 +69,15 @@ def low_data(
         original: runs on CIFAR-10's original pixels, the headline.
         whole: runs on one complete set, the curve over sizes.
         wide: runs at the paper's width, possibly none.
+        strong: dense networks that were given every chance.
         roles: what the plan calls a data set -> its name.
         profile: scale of the runs.
     """
     paired = stats.gains(original)
     fits = stats.gains(original, split="train")
     taus = stats.density_taus(pd.concat([original, whole]).drop_duplicates())
-    primary = stats.gains(pick(original, images=500, augment="rand+cutout"))
+    one = {"images": 500, "augment": "rand+cutout"}
+    primary = stats.gains(pick(original, **one))
     headlines = {label: headline(original, row, profile) for label, row in ROWS.items()}
     return plain(
         profile=profile,
@@ -71,6 +91,7 @@ def low_data(
         tau=taus.mean(),
         **spread("primary", stats.interval(primary)),
         p=stats.sign_flip(primary),
+        **against_strong(pick(original, **one), pick(strong, **one)),
         **by_size(whole),
         **at_papers_width(wide),
     )
@@ -123,6 +144,7 @@ def at_papers_width(wide: pd.DataFrame) -> Numbers:
         "wide_dense": test["dense"],
         "wide_ticket": test["ticket"],
         "wide_gain": test["gain"],
+        "wide_gains": ", ".join(f"{gain:+.1f}" for gain in stats.gains(wide)),
         "wide_train_dense": train["dense"],
         "wide_train_ticket": train["ticket"],
         "paper_dense": entry["dense"],
@@ -130,30 +152,11 @@ def at_papers_width(wide: pd.DataFrame) -> Numbers:
     }
 
 
-def capacity_connectivity(data: pd.DataFrame, profile: str) -> Numbers:
-    """Ticket minus its controls at both sizes, in points, and what they say of capacity and connections."""
-    groups = data.groupby("images")
-    sizes = {label: at_size(group) for label, (_, group) in zip(ROWS, groups, strict=True)}
-    return plain(profile=profile, **by_label(sizes))
-
-
-def at_size(data: pd.DataFrame) -> Numbers:
-    """Ticket minus its controls on as many images."""
-    differences = stats.contrasts(data)
-    random = stats.interval(differences["random masks"])
-    capacity = stats.interval(differences["small dense - dense"])
-    return {
-        "images": data["images"].iloc[0],
-        "n": random.n,
-        **spread("random", random),
-        **spread("capacity", capacity),
-        "small": differences["small dense"].mean(),
-        "reinit": differences["reinitialised"].mean(),
-        "p": stats.sign_flip(differences["random masks"]),
-        "density": 100 * at(pick(data, arm="ticket"), "ticket")["density"].mean(),
-        "verdict_connections": stats.direction(random, 1),
-        "verdict_capacity": stats.direction(capacity, 1),
-    }
+def over(data: pd.DataFrame, strong: pd.DataFrame) -> pd.Series:
+    """Ticket minus strong dense network, in points, of the seeds that both have."""
+    ticket, dense = at(data, "ticket"), at(strong, "dense")
+    accuracies = [rows.set_index("seed")["accuracy"] for rows in (ticket, dense)]
+    return 100 * (accuracies[0] - accuracies[1]).dropna()
 
 
 def layers(records: list[Record], shares: pd.DataFrame, measures: inside.Measures, profile: str) -> Numbers:
@@ -202,6 +205,7 @@ def spread(name: str, interval: stats.Interval) -> Numbers:
     """A mean and the ends of its interval, by name."""
     return {
         name: interval.mean,
+        f"{name}_spread": str(interval),
         f"{name}_low": interval.low,
         f"{name}_high": interval.high,
     }

@@ -68,21 +68,24 @@ def selection(data: pd.DataFrame) -> Lines:
 
 
 @table
-def gains(data: pd.DataFrame) -> Lines:
-    """Dense, ticket at the paper's round, gains at that round on test and train, and at val's on test."""
+def gains(data: pd.DataFrame, strong: pd.DataFrame) -> Lines:
+    """Dense, ticket at the paper's round and strong dense, on test and train; gains at both rounds' rules."""
     same_data(data)
     for (images, augment), group in data.groupby(["images", "augment"]):
         tickets = at(group, "ticket")
         chosen = at(group, "chosen")
+        best = pick(strong, images=images, augment=augment)
+        trained = [at(group, "dense", "train"), at(group, "ticket", "train"), at(best, "dense", "train")]
         yield {
             "images": f"{images:,}",
             "augmentation": augment,
             "seeds": group["seed"].nunique(),
             "dense (%)": percent(at(group, "dense")),
             "ticket (%)": percent(tickets),
-            "its density (%)": f"{100 * tickets['density'].mean():.1f}",
+            "strong dense (%)": percent(at(best, "dense")),
             "gain (points)": str(stats.interval(stats.gains(group))),
-            "gain on train (points)": mean_gain(group, "ticket", "train"),
+            "train of the three (%)": " / ".join(f"{100 * rows['accuracy'].mean():.0f}" for rows in trained),
+            "density (%)": f"{100 * tickets['density'].mean():.1f}",
             "density by val (%)": f"{100 * np.exp(np.log(chosen['density']).mean()):.1f}",
             "gain by val (points)": mean_gain(group, "chosen", "test"),
         }
@@ -100,6 +103,25 @@ def interactions(data: pd.DataFrame) -> Lines:
                 "augmentation": augment,
                 "interaction (points)": str(stats.interval(effect)),
             }
+
+
+@table
+def strong_contrasts(data: pd.DataFrame) -> Lines:
+    """The strong ticket minus the strong dense network and its controls, in points; train of both (%)."""
+    for (images, augment), group in data.groupby(["images", "augment"]):
+        tickets = pick(group, arm="ticket", split="test").set_index("seed")["accuracy"]
+        for name, rows in pick(group, split="test").groupby("arm", sort=False):
+            points = 100 * (tickets - rows.set_index("seed")["accuracy"]).dropna()
+            if name != "ticket" and len(points):
+                trained = [pick(group, arm=arm, split="train")["accuracy"].mean() for arm in ("ticket", name)]
+                yield {
+                    "images": f"{images:,}",
+                    "augmentation": augment,
+                    "strong ticket minus strong": name,
+                    "seeds": len(points),
+                    "difference (points)": str(stats.interval(points)),
+                    "train of both (%)": " / ".join(f"{100 * fitted:.0f}" for fitted in trained),
+                }
 
 
 @table

@@ -48,6 +48,14 @@ def test_the_line_is_the_mean_over_seeds():
     assert line.get_color() == figures.TICKET
 
 
+def test_the_strong_dense_network_is_a_dashed_line():
+    strong = frame([record([0.33], images=500), record([0.35], seed=1, images=500)])
+    lines = {line.get_label(): line for line in figures.accuracy_by_density(frame(RUNS), strong=strong).lines}
+
+    assert lines["strong dense, test"].get_ydata()[0] == pytest.approx(34)
+    assert lines["strong dense, test"].get_linestyle() == "--"
+
+
 def test_a_split_without_images_is_left_out():
     made = record([0.3, 0.4])
     for row in made.rounds:
@@ -57,11 +65,20 @@ def test_a_split_without_images_is_left_out():
     assert "ticket, val" not in {line.get_label() for line in plt.gca().lines}
 
 
+def no_strong(plot):
+    """A figure that has room for strong dense networks, without any."""
+    return lambda data, ax: plot(data, frame([]), ax)
+
+
 @pytest.mark.parametrize(
-    "plot", [figures.dense_and_ticket, figures.accuracy_by_size, figures.controls_by_density]
+    ("plot", "records"),
+    [
+        (no_strong(figures.dense_and_ticket), group(0.2, 0.3)),
+        (figures.accuracy_by_size, group(0.2, 0.3)),
+        (no_strong(figures.controls_by_density), made_up.controls()),
+    ],
 )
-def test_figures_of_the_findings_refuse_records_of_two_data_sets(plot):
-    records = made_up.controls() if plot is figures.controls_by_density else group(0.2, 0.3)
+def test_figures_of_the_findings_refuse_records_of_two_data_sets(plot, records):
     with pytest.raises(ValueError, match="2 different data sets"):
         plot(frame(records + group(0.2, 0.3, sha256="bb")), plt.figure().gca())
     axes = plot(frame(records), plt.figure().gca())
@@ -69,7 +86,7 @@ def test_figures_of_the_findings_refuse_records_of_two_data_sets(plot):
 
 
 def test_controls_are_orange_and_the_small_dense_network_stands_at_its_density():
-    axes = figures.controls_by_density(frame(made_up.controls()), plt.figure().gca())
+    axes = figures.controls_by_density(frame(made_up.controls()), frame([]), plt.figure().gca())
     lines = {line.get_label(): line for line in axes.lines}
 
     for name in ("random masks", "shuffled in layers", "reinitialised", "small dense"):
@@ -81,7 +98,8 @@ def test_controls_are_orange_and_the_small_dense_network_stands_at_its_density()
 
 def test_every_augmentation_has_its_place_and_its_pairs():
     data = frame(group(0.2, 0.3, augment="rand") + group(0.25, 0.3))
-    axes = figures.dense_and_ticket(data, plt.figure().gca())
+    strong = frame([record([0.33], images=500, augment="rand")])
+    axes = figures.dense_and_ticket(data, strong, plt.figure().gca())
 
     assert [label.get_text() for label in axes.get_xticklabels()] == ["base", "rand"]
     pairs = [line for line in axes.lines if len(line.get_xdata()) == 2]

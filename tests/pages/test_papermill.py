@@ -122,14 +122,14 @@ def test_the_line_works_in_a_terminal_through_a_pipe_and_with_a_fifo_on_standard
             break
     assert process.wait() == 0, screen.getvalue().decode()[-2000:]
     assert b"density (%)" in screen.getvalue()
-    assert b"0 of 1 runs are on record" in screen.getvalue()
+    assert b"0 of 2 runs are on record" in screen.getvalue()
 
     os.mkfifo(tmp_path / "fifo")
     keep = os.open(tmp_path / "fifo", os.O_RDWR)
     piped = subprocess.run(command, cwd=ROOT, stdin=keep, capture_output=True, text=True, check=True)
     os.close(keep)
 
-    assert "1 of 1 runs are on record" in piped.stderr + piped.stdout
+    assert "2 of 2 runs are on record" in piped.stderr + piped.stdout
     assert Path(OURS).read_bytes() == source
 
 

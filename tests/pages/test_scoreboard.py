@@ -11,6 +11,7 @@ from lthnb.config import PROFILES, ROOT, RunConfig
 from lthnb.pages import scoreboard, stats
 from lthnb.pages.frame import frame
 from lthnb.runs import record
+from lthnb.schedules import STRONG, scheduled
 
 
 def runs(profile, test, seeds=6, **fields):
@@ -46,7 +47,7 @@ def test_every_published_number_has_a_row_and_the_re_run_none():
 def test_a_row_without_runs_says_why():
     text = scoreboard.markdown(scoreboard.rows([]))
 
-    assert "| CIFAR-10 1% | Random init | 43.8 → 59.7 | - | +15.9 | - | not yet run; " in text
+    assert "| CIFAR-10 1% | Random init | 43.8 → 59.7 | - | - | +15.9 | - | not yet run; " in text
     assert "data cannot be had" in text and "needs paper scale" in text
 
 
@@ -57,15 +58,25 @@ def test_demo_runs_fill_a_row_with_their_direction_only():
     assert filled.values()["gain"] == pytest.approx(10)
     assert (filled.values()["n"], filled.values()["verdict"]) == (6, "direction agrees")
     assert {type(value) for value in filled.values().values()} <= {int, float, str}
-    assert "| 22.5 → 32.5 | +15.9 → +10.0 ± 0.0 | demo, 6 | **direction agrees**" in scoreboard.markdown(
+    assert "| 22.5 → 32.5 | - | +15.9 → +10.0 ± 0.0 | demo, 6 | **direction agrees**" in scoreboard.markdown(
         [filled]
     )
 
 
-def test_paper_runs_come_before_demo_runs():
-    both = runs("demo", [0.2] * 6) + runs("paper", [0.4] + [0.5] * 19, seeds=2)
+def test_the_highest_scale_with_six_seeds_fills_a_row():
+    demo = runs("demo", [0.2] * 6)
+    wide = runs("wide", [0.2] * 6)
 
-    assert row(both).profile == "paper" and len(row(both).records) == 2
+    assert row(demo + wide + runs("paper", [0.4] + [0.5] * 19)).profile == "paper"
+    assert row(demo + wide + runs("paper", [0.4] + [0.5] * 19, seeds=2)).profile == "wide"
+    assert row(demo + runs("wide", [0.2] * 6, seeds=2)).profile == "demo"
+
+
+def test_a_row_shows_the_strong_dense_network_of_its_scale():
+    strong = runs("demo", [0.35], **scheduled("demo", STRONG), rounds=0)
+    filled = row(runs("demo", [0.2, 0.22, 0.24, 0.25, 0.27, 0.3]) + strong)
+
+    assert "| 22.5 → 32.5 | 37.5 | +15.9" in scoreboard.markdown([filled])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +111,8 @@ def test_the_filled_rows_of_the_book_are_recomputed_from_the_records():
             if "cifar10_exact" in made.config.data.name and made.config.data.images == images
             and made.config.train.augment == augment and made.config.prune.control == "none"
             and made.config.network.width == 16 and not made.config.network.widths
+            and made.config.train == RunConfig.of("demo", augment=augment).train
+            and made.config.data.label_noise == 0 and made.config.prune.rewind == "corrected"
         ]  # fmt: skip
         right = np.array([[made.rounds[at]["correct"]["test"] / 100 for at in (0, 5)] for made in mine])
         assert filled[name]["dense"] == pytest.approx(right[:, 0].mean())

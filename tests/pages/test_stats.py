@@ -142,17 +142,27 @@ def test_seeds_doubled_on_both_sides_make_no_pairs_either():
         stats.difference(doubled, doubled)
 
 
-# t intervals: 9 to 11 is 10 +- 2.5, so 7.5 to 12.5, predictions 5.0 to 15.0; -20 to 20 is 0 +- 49.7
+TEN = [9, 9, 10, 10, 11, 11]  # the interval is 9.1 to 10.9, the prediction 7.5 to 12.5
+WIDE = [2, 6, 10, 10, 14, 18]  # 4.1 to 15.9, -5.7 to 25.7
+NONE = [-1, -1, 0, 0, 1, 1]
+
+
+def negative(values):
+    return [-value for value in values]
+
+
 @pytest.mark.parametrize(
     ("gains", "published", "said"),
     [
-        ([9, 10, 11], 14, "reproduced"),
-        ([-9, -10, -11], -14, "reproduced"),
-        ([9, 10, 11], 16, "partly"),
-        ([9, 10, 11], 4, "partly"),
-        ([9, 10, 11], -4, "not"),
-        ([-1, 0, 1], 4, "not"),
-        ([-20, 0, 20], 4, "open"),
+        (TEN, 12, "reproduced"),
+        (negative(TEN), -12, "reproduced"),
+        (TEN, 16, "partly"),
+        (TEN, 4, "partly"),
+        (WIDE, 14, "partly"),  # its low end lies below half of it
+        (TEN, -4, "not"),
+        (NONE, 4, "not"),
+        ([-20, -20, 0, 0, 20, 20], 4, "open"),
+        (TEN[:5], 10, "open"),
         ([10], 10, "open"),
     ],
 )
@@ -160,19 +170,34 @@ def test_a_verdict_at_paper_scale_follows_the_rule(gains, published, said):
     assert stats.verdict(gains, published, "paper") == said
 
 
+def test_half_of_the_published_gain_is_rarely_called_reproduced():
+    draws = np.random.default_rng(0).normal(8, 4, (1000, 6))
+
+    said = [stats.verdict(gains, 15.9, "paper") for gains in draws]
+    assert said.count("reproduced") < 50
+
+
 @pytest.mark.parametrize(
-    ("gains", "said"), [([9, 10, 11], "direction agrees"), ([-1, 0, 1], "open"), ([-9, -10, -11], "opposite")]
+    ("gains", "said"),
+    [(TEN, "direction agrees"), (NONE, "open"), (negative(TEN), "opposite"), (TEN[:5], "open")],
 )
-@pytest.mark.parametrize("profile", ["smoke", "demo"])
+@pytest.mark.parametrize("profile", ["smoke", "demo", "wide"])
 def test_a_verdict_below_paper_scale_is_the_direction(gains, said, profile):
     assert stats.verdict(gains, 16, profile) == said
 
 
-def test_a_demo_says_only_whether_the_direction_agrees():
-    assert stats.direction(stats.Interval(3, 1, 5, 3), published=15) == "direction agrees"
-    assert stats.direction(stats.Interval(-3, -5, -1, 3), published=15) == "opposite"
-    assert stats.direction(stats.Interval(3, -1, 7, 3), published=15) == "open"
-    assert stats.direction(stats.interval([3.0]), published=15) == "open"
+def test_a_verdict_says_where_the_dense_network_was_not_trained_out():
+    dense = pd.DataFrame({"accuracy": [0.95, 0.84]})
+
+    assert stats.gated("partly", dense) == "partly; the dense network was not trained out"
+    assert stats.gated("partly", dense[:1]) == "partly"
+
+
+def test_two_values_are_printed_both():
+    around = stats.interval([12.1, 18.8])
+
+    assert str(around) == "12.1, 18.8"
+    assert math.isnan(around.low) and around.mean == pytest.approx(15.45)
 
 
 def test_contrasts_are_paired_with_the_ticket_at_its_round():

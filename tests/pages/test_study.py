@@ -33,7 +33,7 @@ def obtained(page):
 
 
 def planned(info, page, profile):
-    return experiments.seeds_of([study.own_line("imp", page)], {"any": info}, profile, page.seeds)
+    return experiments.seeds_of([*study.own_lines("imp", page)], {"any": info}, profile, page.seeds)
 
 
 def test_a_page_trains_once_and_then_reads(page, capsys):
@@ -42,9 +42,9 @@ def test_a_page_trains_once_and_then_reads(page, capsys):
     said = capsys.readouterr().out
 
     assert first == again
-    assert "0 of 1 runs are on record" in said
-    assert "training 1 runs at smoke scale on cpu in fp32" in said
-    assert said.rstrip().endswith("1 of 1 runs are on record")
+    assert "0 of 2 runs are on record" in said
+    assert "training 2 runs at smoke scale on cpu in fp32" in said
+    assert said.rstrip().endswith("2 of 2 runs are on record")
 
 
 def test_a_page_that_only_reads_never_trains(page):

@@ -1,5 +1,7 @@
 """What pages print: checked against records one can compute by eye."""
 
+import dataclasses
+
 import pytest
 from helpers import made_up
 from helpers.made_up import group, record
@@ -9,10 +11,11 @@ from lthnb.pages.frame import frame
 
 
 def test_the_table_of_a_run_has_a_line_a_round_with_mean_and_interval():
-    table = tables.by_round(frame([record([0.3, 0.4]), record([0.3, 0.42], seed=1)]))
+    runs = [record([0.3, ticket], seed=seed) for seed, ticket in enumerate((0.4, 0.41, 0.42))]
+    table = tables.by_round(frame(runs))
 
     assert list(table.columns) == ["round", "density (%)", "train (%)", "val (%)", "test (%)"]
-    assert list(table.iloc[1][["round", "density (%)", "test (%)"]]) == [1, "50.00", "41.0 ± 12.7"]
+    assert list(table.iloc[1][["round", "density (%)", "test (%)"]]) == [1, "50.00", "41.0 ± 2.5"]
 
 
 def test_an_empty_split_is_a_dash():
@@ -22,7 +25,7 @@ def test_an_empty_split_is_a_dash():
     assert tables.by_round(frame([made]))["val (%)"].item() == "-"
 
 
-@pytest.mark.parametrize("table", [tables.by_round, tables.gains])
+@pytest.mark.parametrize("table", [tables.by_round, lambda data: tables.gains(data, frame([]))])
 def test_a_table_of_two_data_sets_is_refused(table):
     with pytest.raises(ValueError, match="2 different data sets"):
         table(frame(group(0.2, 0.3) + group(0.2, 0.3, sha256="bb")))
@@ -44,11 +47,13 @@ def test_the_gain_table_has_a_line_for_each_size_and_augmentation():
     base = group(0.2, 0.3)
     for made in base:
         made.rounds[0]["correct"]["train"] = 400  # of 500, and all of them in round 1
-    table = tables.gains(frame(base + group(0.25, 0.3, augment="rand+cutout")))
+    strong = frame([record([0.32 + seed / 100], seed=seed, images=500) for seed in range(3)])
+    table = tables.gains(frame(base + group(0.25, 0.3, augment="rand+cutout")), strong)
 
-    first = "500 base 3 21.0±2.5 31.0±2.5 50.0 10.0±0.0 20.0 50.0 10.0"
+    first = "500 base 3 21.0±2.5 31.0±2.5 33.0±2.5 10.0±0.0 80/100/100 50.0 50.0 10.0"
     assert [str(cell).replace(" ", "") for cell in table.iloc[0]] == first.split()
     assert list(table["augmentation"]) == ["base", "rand+cutout"]
+    assert list(table["strong dense (%)"])[1] == "-"
 
 
 def test_the_table_of_contrasts_puts_the_effect_of_size_alone_last():
@@ -56,6 +61,17 @@ def test_the_table_of_contrasts_puts_the_effect_of_size_alone_last():
 
     assert list(table.iloc[2]) == ["500", "random masks", 3, "8.0 ± 0.0"]
     assert list(table.iloc[-1]) == ["500", "(small dense - dense)", 3, "1.0 ± 0.0"]
+
+
+def test_the_table_of_strong_contrasts_leaves_out_what_has_no_ticket():
+    ticket = [
+        dataclasses.replace(made, rounds=made.rounds[1:]) for made in group(0.3, 0.3, control="retrained")
+    ]
+    dense = [record([0.28 + seed / 100], seed=seed, images=500) for seed in range(3)]
+    other = [record([0.2], images=500, augment="rand")]
+    table = tables.strong_contrasts(frame([*ticket, *dense, *other]))
+
+    assert table.to_numpy().tolist() == [["500", "base", "dense", 3, "2.0 ± 0.0", "100 / 100"]]
 
 
 def test_the_table_of_interactions_leaves_out_base():
@@ -101,7 +117,8 @@ def test_the_table_of_norms_has_a_column_a_block():
 def every_table():
     made = record([0.3, 0.4])
     runs = frame(group(0.2, 0.3) + group(0.2, 0.35, augment="rand"))
-    yield from (tables.by_round(runs), tables.selection(runs), tables.gains(runs), tables.interactions(runs))
+    yield from (tables.by_round(runs), tables.selection(runs), tables.interactions(runs))
+    yield tables.gains(runs, frame([]))
     yield from (tables.contrasts(frame(made_up.controls())), tables.sizes(made_up.controls()))
     yield from (tables.work([made], measured(made)), tables.branch_norms([made], measured(made)))
 

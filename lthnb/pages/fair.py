@@ -1,0 +1,223 @@
+"""The registered comparison (book/registered.md): its arms, its contrasts, and what they come to."""
+
+from typing import Any
+
+import pandas as pd
+
+from lthnb.pages import stats
+from lthnb.pages.frame import pick
+from lthnb.pages.summary import Numbers, plain, spread
+from lthnb.pages.tables import Lines, percent, table
+from lthnb.schedules import RATES
+
+MARGIN = 3.0  # points either way within which two arms are alike
+PUBLISHED = {"rates": "published", "times": 1, "cycles": 1}
+TUNED = {"rates": "tuned", "times": 1, "cycles": 1}
+STRONG = {"rates": "tuned", "times": 4, "cycles": 1}
+ARMS: dict[str, dict[str, Any]] = {
+    "dense": PUBLISHED | {"arm": "dense"},
+    "ticket": PUBLISHED | {"arm": "ticket"},
+    "tuned dense": TUNED | {"arm": "dense"},
+    "tuned ticket": TUNED | {"arm": "ticket"},
+    "strong dense": STRONG | {"arm": "dense"},
+    "strong ticket": STRONG | {"arm": "ticket"},
+    "shuffled": PUBLISHED | {"arm": "shuffled in layers"},
+    "rewound dense": PUBLISHED | {"arm": "rewound dense"},
+    "long dense": PUBLISHED | {"arm": "dense", "times": 6},
+    "cyclic dense": PUBLISHED | {"arm": "dense", "times": 6, "cycles": 6},
+    "long tuned dense": TUNED | {"arm": "dense", "times": 6},
+    "cyclic tuned dense": TUNED | {"arm": "dense", "times": 6, "cycles": 6},
+    "strong shuffled": STRONG | {"arm": "shuffled in layers"},
+    "strong reinitialised": STRONG | {"arm": "reinitialised"},
+    "strong small dense": STRONG | {"arm": "small dense"},
+}
+Pair = tuple[str, str]
+PRIMARY: Pair = ("ticket", "strong dense")
+SECONDARY: list[Pair] = [
+    ("strong ticket", "strong dense"),
+    ("ticket", "tuned dense"),
+    ("ticket", "shuffled"),
+]
+EXPLORED: list[Pair] = [
+    ("ticket", "dense"),
+    ("tuned ticket", "tuned dense"),
+    ("strong dense", "tuned dense"),
+    ("strong ticket", "strong shuffled"),
+    ("strong ticket", "strong reinitialised"),
+    ("strong ticket", "strong small dense"),
+    ("ticket", "rewound dense"),
+    ("rewound dense", "dense"),
+    ("ticket", "long dense"),
+    ("ticket", "cyclic dense"),
+    ("ticket", "long tuned dense"),
+    ("ticket", "cyclic tuned dense"),
+    ("long tuned dense", "strong dense"),
+]
+
+
+def of_arm(data: pd.DataFrame, name: str, split: str = "test") -> pd.DataFrame:
+    """One row per run of an arm: its dense network, or its last ticket or what replaces it."""
+    rows = pick(data, **ARMS[name], split=split)
+    return rows[rows["dense"] | rows["ticket"]]
+
+
+def points(data: pd.DataFrame, name: str, split: str = "test") -> pd.Series:
+    """Accuracy of an arm in percent, by seed."""
+    rows = of_arm(data, name, split)
+    return 100 * rows.set_index("seed")["accuracy"].sort_index()
+
+
+def contrast(data: pd.DataFrame, pair: Pair) -> pd.Series:
+    """First arm minus second, in points, of the seeds that both have."""
+    first, second = (points(data, name) for name in pair)
+    return (first - second).dropna()
+
+
+def meaning(difference: stats.Interval) -> str:
+    """What the registered rule makes of the primary contrast; open below six seeds."""
+    if difference.n < stats.ENOUGH:
+        return "open"
+    within = difference.low > -MARGIN and difference.high < MARGIN
+    if difference.low > 0:
+        return "the gain survives" + ", as a small one" * within
+    if difference.high < 0:
+        return "the dense network wins" + ", by little" * within
+    return "it is the schedule" if within else "open"
+
+
+def numbers(data: pd.DataFrame, profile: str) -> Numbers:
+    """Every arm on test and train in percent, every contrast in points, and what the primary one means.
+
+    Names are those of ``ARMS`` with underscores; a contrast's is that of its arms around ``minus``.
+    """
+    values: Numbers = {}
+    for name in ARMS:
+        for split in ("test", "train"):
+            values[f"{name} {split}"] = points(data, name, split).mean()
+    for pair in (PRIMARY, *SECONDARY, *EXPLORED):
+        values |= spread(" minus ".join(pair), stats.interval(contrast(data, pair)))
+    primary = contrast(data, PRIMARY)
+    strong = of_arm(data, "strong dense", "train")
+    return plain(
+        profile=profile,
+        n=len(primary),
+        meaning=stats.gated(meaning(stats.interval(primary)), strong),
+        p=stats.sign_flip(primary),
+        **{name.replace(" ", "_"): value for name, value in values.items()},
+    )
+
+
+@table
+def arms(data: pd.DataFrame) -> Lines:
+    """Accuracy of every arm on test and on its own training images, and the epochs of its last training."""
+    for name in ARMS:
+        tested = of_arm(data, name)
+        if len(tested):
+            yield {
+                "arm": name,
+                "learning rate": f"{tested['lr'].iloc[0]:g}",
+                "epochs": f"{tested['epochs'].iloc[0]}",
+                "seeds": len(tested),
+                "test (%)": percent(tested),
+                "train (%)": percent(of_arm(data, name, "train")),
+            }
+
+
+@table
+def contrasts(data: pd.DataFrame) -> Lines:
+    """Differences in points of test accuracy, paired by seed, with what was registered of each."""
+    kinds = (
+        {PRIMARY: "primary"} | dict.fromkeys(SECONDARY, "secondary") | dict.fromkeys(EXPLORED, "exploratory")
+    )
+    passed = secondary_passed(data)
+    for pair, kind in kinds.items():
+        values = contrast(data, pair)
+        if not len(values):
+            continue
+        holm = {True: ", passes", False: ", does not pass"}.get(passed.get(pair), "")
+        tested = kind != "exploratory"
+        yield {
+            "contrast": " - ".join(pair),
+            "seeds": len(values),
+            "difference (points)": str(stats.interval(values)),
+            "registered as": kind + holm,
+            "t test p": f"{stats.t_test(values):.4f}" if tested else "",
+            "sign-flip p": f"{stats.sign_flip(values):.3f}" if tested else "",
+            "train of either (%)": " / ".join(f"{points(data, name, 'train').mean():.0f}" for name in pair),
+        }
+
+
+def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
+    """Which secondary contrasts pass Holm's rule at 5 %; none before all of them have six seeds."""
+    values = {pair: contrast(data, pair) for pair in SECONDARY}
+    if min(map(len, values.values())) < stats.ENOUGH:
+        return {}
+    return stats.holm({pair: stats.t_test(differences) for pair, differences in values.items()})
+
+
+@table
+def noise(data: pd.DataFrame) -> Lines:
+    """Accuracy on test, on train as labelled, and the share of wrong labels that is fitted."""
+    for (share, name), group in in_noise(data):
+        yield {
+            "wrong labels (%)": f"{100 * share:.0f}",
+            "arm": name,
+            "seeds": group["seed"].nunique(),
+            **{f"{split} (%)": percent(of_arm(group, name, split)) for split in ("test", "train", "wrong")},
+        }
+
+
+def in_noise(data: pd.DataFrame) -> list[tuple[tuple[float, str], pd.DataFrame]]:
+    """The rows by share of wrong labels and arm, as far as there are runs."""
+    shares = data.groupby("label_noise")
+    pairs = [
+        ((share, name), group) for share, group in shares for name in ("dense", "ticket", "strong dense")
+    ]
+    return [(key, group) for key, group in pairs if len(of_arm(group, key[1]))]
+
+
+@table
+def switches(data: pd.DataFrame, released: pd.DataFrame) -> Lines:
+    """Gain of the published ticket over its dense network, corrected and with each switch as released."""
+    plain = data[data["seed"].isin(released["seed"])]
+    for name, rows in (("corrected", plain), *released.groupby(["rewind", "cutout"])):
+        changed = [
+            switch
+            for switch, value in zip(("rewind", "cutout"), name, strict=False)
+            if value == "as_released"
+        ]
+        yield {
+            "as released": ", ".join(changed) or "nothing",
+            "seeds": rows["seed"].nunique(),
+            "dense (%)": percent(of_arm(rows, "dense")),
+            "ticket (%)": percent(of_arm(rows, "ticket")),
+            "gain (points)": str(stats.interval(contrast(rows, ("ticket", "dense")))),
+        }
+
+
+@table
+def rates_tried(data: pd.DataFrame) -> Lines:
+    """The settings of the tuning runs with their mean accuracy on val, the chosen one first."""
+    for setting, rows in ranked(data):
+        yield {
+            **dict(zip(("learning rate", "batch", "weight decay"), map("{:g}".format, setting), strict=True)),
+            "seeds": len(rows),
+            "val (%)": f"{100 * rows['accuracy'].mean():.2f}",
+        }
+
+
+def ranked(data: pd.DataFrame) -> list[tuple[tuple[float, ...], pd.DataFrame]]:
+    """Settings and their rows on val, the best first; of equals fewer steps, then the lower learning rate.
+
+    Raises:
+        ValueError: a run has a seed that is reported.
+    """
+    if data["seed"].min() < 100:
+        raise ValueError(f"seed {data['seed'].min()} is reported and may not tune")
+    groups = [(setting, rows) for setting, rows in pick(data, split="val").groupby(list(RATES))]
+
+    def order(group: tuple[tuple[float, ...], pd.DataFrame]) -> tuple[float, ...]:
+        (lr, *_), rows = group
+        return (-rows["correct"].sum() / rows["total"].sum(), rows["steps"].iloc[0], lr)
+
+    return sorted(groups, key=order)

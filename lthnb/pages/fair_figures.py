@@ -1,0 +1,101 @@
+"""The figures of the fair test, from records alone; colours as everywhere."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lthnb.pages import fair
+from lthnb.pages.figures import CONTROL, DENSE, LEVEL, TICKET, spread_at
+from lthnb.pages.frame import pick
+from lthnb.runs.record import Record
+
+SHOWN = ("dense", "ticket", "tuned dense", "tuned ticket", "strong dense", "strong ticket")
+LINES = {1: ":", 4: "--", 16: "-"}  # by the length of the training
+
+
+def arms(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) of the six arms: mean, 95 % interval, every seed."""
+    ax = ax or plt.gca()
+    for position, name in enumerate(SHOWN):
+        values = fair.points(data, name)
+        if len(values):
+            spread_at(ax, position, values, TICKET if "ticket" in name else DENSE)
+    ax.set_xticks(range(len(SHOWN)), [name.replace(" ", "\n") for name in SHOWN])
+    ax.set_ylabel("test accuracy (%)")
+    return ax
+
+
+def contrasts(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """The registered contrasts in points: mean, 95 % interval, every seed; the margin is shaded."""
+    ax = ax or plt.gca()
+    ax.axhspan(-fair.MARGIN, fair.MARGIN, color=DENSE, alpha=0.15, linewidth=0)
+    ax.axhline(0, **LEVEL)
+    pairs = [fair.PRIMARY, *fair.SECONDARY]
+    for position, pair in enumerate(pairs):
+        values = fair.contrast(data, pair)
+        if len(values):
+            spread_at(ax, position, values, TICKET if position == 0 else CONTROL)
+    ax.set_xticks(
+        range(len(pairs)), [" -\n".join(pair) for pair in pairs], rotation=30, ha="right", fontsize=8
+    )
+    ax.set_ylabel("difference (points)")
+    return ax
+
+
+def ladder(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) against learning rate (log): dense grey, published ticket blue."""
+    ax = ax or plt.gca()
+    tested = pick(data[data["dense"] | data["ticket"]], split="test")
+    for arm, colour in (("dense", DENSE), ("ticket", TICKET)):
+        for times, style in LINES.items():
+            cells = pick(tested, arm=arm, times=times)
+            means = 100 * cells.groupby("lr")["accuracy"].mean()
+            if len(means):
+                ax.plot(
+                    means,
+                    style,
+                    marker="o",
+                    markersize=4,
+                    color=colour,
+                    label=f"{arm}, {cells['epochs'].iloc[0]} epochs",
+                )
+    rates = np.sort(tested["lr"].unique())
+    ax.set_xscale("log")
+    ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    ax.minorticks_off()
+    ax.set(xlabel="learning rate (log)", ylabel="test accuracy (%)")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def losses(records: dict[str, list[Record]], ax: Axes | None = None) -> Axes:
+    """Training loss of each epoch of an arm's last training, mean over seeds."""
+    ax = ax or plt.gca()
+    for name, runs in records.items():
+        curves = [record.rounds[0 if "dense" in name else -1]["curve"]["loss"] for record in runs]
+        mean = np.mean(curves, axis=0)
+        epochs = runs[0].config.train.epochs
+        colour = TICKET if "ticket" in name else DENSE if "dense" in name else CONTROL
+        style = "--" if "tuned" in name else "-"
+        ax.plot(np.arange(epochs - len(mean), epochs) + 1, mean, style, color=colour, label=name)
+    ax.set(xlabel="epoch", ylabel="training loss")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def wrong_labels(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Test accuracy (%) against the share of wrong labels that is fitted (%), a point a run."""
+    ax = ax or plt.gca()
+    for (share, name), group in fair.in_noise(data):
+        colour = TICKET if name == "ticket" else DENSE
+        marker = "o" if share < 0.3 else "s" if share < 0.5 else "x"
+        fitted = 100 * fair.of_arm(group, name, "wrong")["accuracy"]
+        tested = 100 * fair.of_arm(group, name)["accuracy"]
+        filled = colour if name != "dense" else "none"
+        ax.scatter(
+            fitted, tested, marker=marker, edgecolors=colour, facecolors=filled, label=f"{name}, {share:.0%}"
+        )
+    ax.set(xlabel="wrong labels fitted (%)", ylabel="test accuracy (%)")
+    ax.legend(fontsize=7)
+    return ax

@@ -1,0 +1,164 @@
+"""The registered comparison: its arms come from the settings alone, its words from the registered rule."""
+
+import dataclasses
+import math
+
+import pytest
+from helpers import made_up
+
+from lthnb import experiments
+from lthnb.config import RunConfig
+from lthnb.pages import fair, stats
+from lthnb.pages.frame import frame
+from lthnb.runs.record import load_all
+from lthnb.schedules import RATES, STRONG, TUNED, rates, scheduled, times
+
+DEMO = {"width": 16, "epochs": 20, "batch_size": 50, "rate": 0.488}
+PUBLISHED = load_all("book/runs")
+
+
+def retrained(value, control, seeds=6, **config):
+    """Runs of a control trained at round 1 alone."""
+    group = made_up.group(value, value, seeds, **DEMO | config, control=control)
+    return [dataclasses.replace(made, rounds=made.rounds[1:]) for made in group]
+
+
+def arms(seeds=6):
+    """Dense and ticket, tuned and strong; a few arms of others."""
+    tuned = TUNED["demo"]
+    strong = tuned | {"epochs": 80}
+    dense = [made_up.record([0.35 + s / 100], seed=s, images=500, **DEMO | strong) for s in range(seeds)]
+    return [
+        *made_up.group(0.20, 0.30, seeds, **DEMO),
+        *made_up.group(0.27, 0.31, seeds, **DEMO | tuned),
+        *dense,
+        *retrained(0.36, "retrained", seeds, **strong, found_epochs=20),
+        *retrained(0.22, "shuffled", seeds),
+        *retrained(0.33, "retrained", seeds, lr=0.03, epochs=80, found_lr=0.1, found_epochs=20),  # no arm
+    ]
+
+
+def test_every_arm_finds_its_own_runs():
+    data = frame(arms())
+    means = {name: fair.points(data, name).mean() for name in fair.ARMS}
+
+    found = {name: round(mean - 2.5, 6) for name, mean in means.items() if not math.isnan(mean)}
+    assert found == {
+        "dense": 20, "ticket": 30, "tuned dense": 27, "tuned ticket": 31, "strong dense": 35,
+        "strong ticket": 36, "shuffled": 22,
+    }  # fmt: skip
+
+
+def test_contrasts_are_paired_over_the_seeds_that_both_arms_have():
+    data = frame([made for made in arms() if made.config.train.epochs < 80 or made.config.seed < 4])
+
+    assert list(fair.contrast(data, ("ticket", "strong dense"))) == pytest.approx([-5] * 4)
+    assert len(fair.contrast(data, ("ticket", "dense"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([5, 6, 7, 5, 6, 7], "the gain survives"),
+        ([1, 1.2, 0.8, 1, 1.1, 0.9], "the gain survives, as a small one"),
+        ([-5, -6, -7, -5, -6, -7], "the dense network wins"),
+        ([-1, -1.2, -0.8, -1, -1.1, -0.9], "the dense network wins, by little"),
+        ([1, -1, 1, -1, 1, -1], "it is the schedule"),
+        ([9, -9, 9, -9, 9, -9], "open"),
+        ([5, 6, 7, 5, 6], "open"),
+    ],
+)
+def test_the_primary_contrast_means_what_was_registered(values, words):
+    assert fair.meaning(stats.interval(values)) == words
+
+
+def test_secondary_contrasts_pass_by_holm_s_rule_once_all_have_six_seeds():
+    assert fair.secondary_passed(frame(arms(5))) == {}
+    assert stats.holm({"a": 0.01, "b": 0.03, "c": 0.03}) == {"a": True, "b": False, "c": False}
+    assert stats.holm({"a": 0.01, "b": 0.02, "c": 0.04}) == {"a": True, "b": True, "c": True}
+
+
+def test_a_strong_dense_network_that_does_not_fit_its_own_images_is_told():
+    data = frame(arms())
+    data.loc[data["split"] == "train", "accuracy"] = 0.8
+
+    assert fair.numbers(data, "demo")["meaning"].endswith("; the dense network was not trained out")
+    assert "trained out" not in fair.numbers(frame(arms()), "demo")["meaning"]
+
+
+def test_tables_hold_every_arm_and_contrast_that_has_runs():
+    data = frame(arms())
+    table = fair.contrasts(data).set_index("contrast")
+
+    assert list(fair.arms(data)["arm"])[:2] == ["dense", "ticket"]
+    assert table.loc["ticket - strong dense", "registered as"] == "primary"
+    assert table.loc["strong ticket - strong dense", "registered as"].startswith("secondary, ")
+    assert table.loc["ticket - dense", ["registered as", "sign-flip p"]].tolist() == ["exploratory", ""]
+    assert "ticket - rewound dense" not in table.index
+
+
+def test_rates_and_times_are_read_from_the_configuration():
+    tuned = RunConfig.of("demo", **scheduled("demo", {"tuned": True}))
+    strong = RunConfig.of("demo", **scheduled("demo", STRONG))
+
+    assert (rates(RunConfig.of("demo")), times(RunConfig.of("demo"))) == ("published", 1)
+    assert (rates(tuned), times(tuned)) == ("tuned", 1)
+    assert (rates(strong), times(strong)) == ("tuned", 4)
+    assert rates(RunConfig.of("demo", lr=0.03)) == "other"
+    assert (rates(RunConfig.of("wide")), times(RunConfig.of("paper"))) == ("published", 1)
+
+
+def test_the_ticket_of_a_longer_training_was_found_in_the_usual_epochs():
+    config = RunConfig.of("demo", **scheduled("demo", STRONG | {"control": "retrained"}))
+
+    assert (config.train.epochs, config.finding.epochs, config.prune.every) == (80, 20, 5)
+    assert config.requires == RunConfig.of("demo", **scheduled("demo", {"tuned": True}))
+    assert RunConfig.of("paper", **scheduled("paper", STRONG | {"control": "retrained"})).prune.every == 15
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    runs = [made for made in PUBLISHED if made.config.seed >= 100 and made.config.network.width == 16]
+    return frame(runs)
+
+
+class TestTuning:
+    """Chosen on val of seeds that are never reported."""
+
+    def test_the_setting_is_the_best_on_val_of_the_recorded_runs(self, tuned):
+        setting, _ = fair.ranked(tuned)[0]
+
+        assert tuned.groupby(list(RATES)).ngroups == 24 and tuned["seed"].unique().tolist() == [100, 101, 102]
+        assert dict(zip(RATES, setting, strict=True)) == TUNED["demo"]
+
+    def test_test_labels_do_not_enter_the_choice(self, tuned):
+        permuted = tuned.copy()
+        tested = permuted["split"] == "test"
+        permuted.loc[tested, ["correct", "accuracy"]] = (
+            permuted.loc[tested, ["correct", "accuracy"]].sample(frac=1, random_state=0).to_numpy()
+        )
+
+        assert not permuted.equals(tuned)
+        assert [setting for setting, _ in fair.ranked(permuted)] == [s for s, _ in fair.ranked(tuned)]
+
+    def test_a_reported_seed_may_not_tune(self):
+        with pytest.raises(ValueError, match="seed 0 is reported"):
+            fair.ranked(frame(arms()))
+
+    def test_no_line_of_the_plan_both_tunes_and_reports(self):
+        for line in experiments.PLAN:
+            tunes = "tuning" in line.pages
+            assert (line.first == 100) == tunes
+            assert not tunes or line.pages == "tuning"
+
+    def test_of_equals_fewer_steps_and_then_the_lower_rate_are_taken(self):
+        runs = [
+            made_up.record([0.3], seed=100, images=500, **DEMO | {"lr": lr, "batch_size": batch})
+            for lr, batch in ((0.03, 50), (0.01, 10), (0.01, 50))
+        ]
+
+        assert [setting[:2] for setting, _ in fair.ranked(frame(runs))] == [
+            (0.01, 50),
+            (0.03, 50),
+            (0.01, 10),
+        ]
