@@ -70,8 +70,8 @@ def check(
     most = sum(sizes.values())
     for position, (index, row) in enumerate(zip(rounds, rows, strict=True)):
         where = f"rounds[{position}]"
-        check_row(where, config, index, [*sizes.values()], row)
-        match(f"{where}.total", row["total"], totals)
+        kept = [whole(0, size) for size in sizes.values()]
+        check_row(where, config, {"round": whole(index, index), "kept": kept, "total": totals}, row)
         totals = {split: whole(total, total) for split, total in row["total"].items()}
         left = sum(row["kept"])
         whole(0, most).check(f"the sum of {where}.kept", left)
@@ -85,12 +85,10 @@ def check(
         match_some("chosen.val", chosen["val"], {"round": one})
 
 
-def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: dict[str, Any]) -> None:
-    """Raise ``ParameterError`` unless one row can be that of a round of a run with layers of such sizes."""
+def check_row(where: str, config: RunConfig, given: dict[str, Any], row: dict[str, Any]) -> None:
+    """Raise ``ParameterError`` unless one row can be that of a run; ``given``: its first forms."""
     form = {
-        "round": whole(index, index),
-        "kept": [whole(0, size) for size in sizes],
-        "total": dict.fromkeys(splits_of(config), COUNT),
+        **given,
         "correct": OBJECT,
         "loss": AMOUNT,
         "seconds": {"train": AMOUNT, "evaluate": AMOUNT},
@@ -109,8 +107,7 @@ def check_row(where: str, config: RunConfig, index: int, sizes: list[int], row: 
         OBJECT.check(f"{where}.curve.correct", evaluated)
         match(f"{where}.curve.correct", evaluated, {name: known[name] for name in known if name in evaluated})
     ends = {"loss": (row["loss"], losses[-1])}
-    if row["curve"]["correct"]:
-        last = row["curve"]["correct"][-1]
+    for last in row["curve"]["correct"][-1:]:
         for split in ("train", "test"):  # val of a refit is that of the run which chose its round
             ends[f"correct.{split}"] = (row["correct"][split], last.get(split))
     for name, (value, end) in ends.items():

@@ -1,7 +1,7 @@
 """A ticket as one file: packed masks and surviving weights, early and trained; nothing that can run."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,11 +31,11 @@ class Ticket:
     about: dict[str, Any]  # key and round of its run, mean and std of its images
 
     def __repr__(self) -> str:
-        network = self.architecture.network
-        size = f"{self.architecture.channels}x{self.architecture.side}x{self.architecture.side}"
+        shape = self.architecture
+        network = shape.network
         words = [
             f"{network.model} width {network.widths or network.width}",
-            f"{size} images, {len(self.architecture.classes)} classes",
+            f"{shape.channels}x{shape.side}x{shape.side} images, {len(shape.classes)} classes",
             f"{100 * self.density:.2f} % of {sum(mask.numel() for mask in self.masks.values()):,} weights",
             f"weights: {' and '.join(self.states) or 'none'}",
             f"from round {self.about.get('round', '?')} of run {self.about.get('key', '?')}",
@@ -86,8 +86,7 @@ class Ticket:
         weights = self.states[state]
         architecture = self.architecture
         if classes:
-            names = tuple(map(str, range(classes)))
-            architecture = Architecture(architecture.network, architecture.channels, architecture.side, names)
+            architecture = replace(architecture, classes=tuple(map(str, range(classes))))
             weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
         model = build(architecture, seed)
         model.load_state_dict(weights, strict=not classes)

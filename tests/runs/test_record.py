@@ -99,7 +99,7 @@ def part(name, **values):
         (part("correct", best=1), r"rounds\[1\]\.correct must be an object of train, val, test, got \{"),
         (
             part("total", test=10**40),
-            r"total\.test must be a whole number from 0 to 1,000,000,000,000, got 1000",
+            r"total\.test must be a whole number from 1000 to 1,000, got 10000",
         ),
         (
             part("curve", loss=[]),
