@@ -55,13 +55,6 @@ def content_of(file: Path | bytes | None) -> bytes:
         raise DataError(f"{file} cannot be read: {error.strerror}") from error
 
 
-def stem_of(path: Path) -> str:
-    """What a data set is called after its directory or archive."""
-    if path.is_file():
-        return path.name.removesuffix(path.suffix).removesuffix(".tar")
-    return path.name
-
-
 def _hidden(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
@@ -115,8 +108,7 @@ class _Header(tarfile.TarInfo):
     def _refuse_sparse(self, *_: object) -> None:
         raise tarfile.ReadError("it holds a sparse file; pack it again without --sparse")
 
-    _proc_sparse = _refuse_sparse
-    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 def _archive(path: Path) -> Files:
@@ -140,8 +132,10 @@ def _archive(path: Path) -> Files:
                     raise DataError(f"{name} stands twice in {path.name}")
                 stream = archive.extractfile(member)
                 files[name] = stream.read() if stream else None
-            _demand_end(archive.fileobj)
-    except DataError:
+            rest = archive.fileobj.read(MOST_BYTES)  # behind the first block of zeros
+            if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0") or archive.fileobj.read(1):
+                raise tarfile.ReadError("it does not end with two blocks of zeros and nothing after them")
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # whatever an unpacker raises, the file is at fault
         raise DataError(f"{path.name} is not a whole tar archive (plain, gz, bz2 or xz): {error}") from error
@@ -168,13 +162,6 @@ def _accept(member: tarfile.TarInfo, name: str, source: str, tops: set[str]) -> 
     if not (member.isdir() or member.isfile()):
         raise DataError(f"{name} in {source} is neither a file nor a folder")
     _check_size(f"{name} in {source}", member.size)
-
-
-def _demand_end(stream: BinaryIO) -> None:
-    """Raise unless the first block of zeros, already read, is followed by another one, and by zeros alone."""
-    rest = stream.read(MOST_BYTES)
-    if len(rest) < tarfile.BLOCKSIZE or rest.strip(b"\0") or stream.read(1):
-        raise tarfile.ReadError("it does not end with two blocks of zeros and nothing after them")
 
 
 def _streamed(source: str, file: BinaryIO) -> tarfile.TarFile:

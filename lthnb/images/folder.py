@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lthnb.images.archive import Files, content_of, read_files, stem_of
+from lthnb.images.archive import Files, content_of, read_files
 from lthnb.images.dataset import DataError, DatasetInfo, Parts, Source, in_both, pool_size, square, stack
 
 FEW = 2000  # a folder with fewer training images chooses its round on a part of them, and is then run on all
@@ -44,9 +44,10 @@ def folder(path: Path) -> Source:
     names = _image_names(path.name, files)
     classes = tuple(dict.fromkeys(_class_of(name) for name in names["train"]))
     published = None
-    if lists:
+    if lists:  # only the images that they name; all test images without a test list
         _check_balance(lists, classes)
-        names = _only_listed(names, lists)
+        listed = {*lists["train"], *lists["val"], *lists.get("test", names["test"])}
+        names = {split: [name for name in names[split] if name in listed] for split in names}
         published = tuple(_positions(lists[role], names["train"]) for role in ("train", "val"))
     sha256, hashes, side, channels = _survey(names, lists, files)
 
@@ -64,16 +65,10 @@ def folder(path: Path) -> Source:
         return decoded(side)[split][indices]
 
     labels = {split: _positions(map(_class_of, names[split]), classes) for split in names}
+    stem = path.name.removesuffix(path.suffix).removesuffix(".tar") if path.is_file() else path.name
     pool = pool_size(labels["train"], len(classes))
-    info = DatasetInfo(
-        name=f"folder:{stem_of(path)}@{sha256[:8]}",
-        sha256=sha256,
-        classes=classes,
-        channels=channels,
-        side=side,
-        pool=pool,
-        few=pool < FEW or bool(lists),
-    )
+    few = pool < FEW or bool(lists)
+    info = DatasetInfo(f"folder:{stem}@{sha256[:8]}", sha256, classes, channels, side, pool, few)
     note = in_both(*([hashes[name] for name in names[split]] for split in ("train", "test")))
     return Source(info, labels, read, note, published)
 
@@ -84,27 +79,27 @@ def _class_of(name: str) -> str:
 
 def _image_names(source: str, files: Files) -> Lists:
     """The names of the images of "train" and "test", by class and then by file."""
-    tree = {"train": {}, "test": {}}
+    names = {"train": [], "test": []}
+    classes = set()
     for name, content in files.items():
         split, *rest = name.split("/")
         if split == "splits":
             continue
-        if content is None and len(rest) == 1:
-            tree[split].setdefault(rest[0], [])
-        elif content is not None and len(rest) == 2:
-            tree[split].setdefault(rest[0], []).append(name)
-        elif rest or content is not None:
+        if content is not None and len(rest) == 2:
+            names[split].append(name)
+        elif content is not None or len(rest) > 1:
             raise DataError(f"{name} in {source} does not fit: images belong in {split}/CLASS/")
-    classes = sorted(tree["train"].keys() | tree["test"].keys())
+        classes.update(rest[:1])
     if len(classes) < 2:
-        raise DataError(f"{source} has {len(classes)} classes; two are needed in train/CLASS/*, test/CLASS/*")
-    for split, label in itertools.product(tree, classes):
-        if not tree[split].get(label):
+        raise DataError(f"{source} has the classes {[*classes]}; two are needed, train/CLASS/*, test/CLASS/*")
+    for split in names:
+        for label in sorted(classes - {*map(_class_of, names[split])}):
             raise DataError(f"class {label!r} has no images in {split}/ of {source}")
     spellings = {unicodedata.normalize("NFC", label).casefold() for label in classes}
     if len(spellings) < len(classes):
-        raise DataError(f"{source} has classes that differ only in case or accents: {', '.join(classes)}")
-    return {split: [name for label in classes for name in sorted(tree[split][label])] for split in tree}
+        among = ", ".join(sorted(classes))
+        raise DataError(f"{source} has classes that differ only in case or accents: {among}")
+    return {split: sorted(names[split], key=lambda name: name.split("/")) for split in names}
 
 
 def _split_lists(source: str, files: Files) -> Lists:
@@ -151,13 +146,6 @@ def _check_balance(lists: Lists, classes: tuple[str, ...]) -> None:
         sizes = set(counts.values())
         if 0 in sizes or (role != "test" and len(sizes) > 1):
             raise DataError(f"the {role} list gives classes unequal numbers of images: {counts}")
-
-
-def _only_listed(names: Lists, lists: Lists) -> Lists:
-    """Only the images that the lists name, in the order of the files; all test images without a test list."""
-    test = lists.get("test", names["test"])
-    listed = {*lists["train"], *lists["val"], *test}
-    return {split: [name for name in names[split] if name in listed] for split in names}
 
 
 def _positions(entries: Iterable[str], order: Sequence[str]) -> Tensor:

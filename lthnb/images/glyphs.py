@@ -24,7 +24,6 @@ UNSEEN = "DejaVuSerif-Bold DejaVuSansMono-Oblique STIXGeneralItalic cmtt10".spli
 HARDEST = 0.9  # tuned so that a dense demo run on 500 images scores 40-70 %
 SIZES = {"train": 50_000, "test": 10_000, "shifted": 10_000}
 UNEVEN = 40  # by how much the patches of a ground differ from its colour
-CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))  # (across, down) from the centre, as Pillow orders them
 
 
 def glyphs() -> Source:
@@ -111,8 +110,8 @@ def _warped(
     right, below = draw.choice(sides)
     x = CANVAS / 2 + distance * right
     y = CANVAS / 2 + distance * below
-    corners: list[float] = []
-    for corner in CORNERS:
+    corners = []
+    for corner in ((-1, -1), (-1, 1), (1, 1), (1, -1)):  # across, down from the centre, as Pillow orders them
         across, down = (edge + draw.uniform(-jitter, jitter) for edge in corner)
         corners.append(x + half * (across - turn * down))
         corners.append(y + half * (down + turn * across))

@@ -67,9 +67,7 @@ def by_record(name: str, root: str) -> str:
         DataMissing: nothing of that name is under the data root.
     """
     stem = bare_name(name)
-    if stem == name:
-        return name
-    return f"folder:{demand(stem, root)}"
+    return name if stem == name else f"folder:{demand(stem, root)}"
 
 
 def _auto(_name: str, _stem: str, root: str) -> Source:

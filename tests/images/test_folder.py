@@ -110,7 +110,7 @@ def test_an_empty_class_folder_is_named(image_folder):
 
 
 def test_one_class_is_too_few(image_folder):
-    with pytest.raises(DataError, match="pets has 1 classes; two are needed"):
+    with pytest.raises(DataError, match=r"pets has the classes \['cat'\]; two are needed"):
         opened(image_folder({"cat": 3}))
 
 
