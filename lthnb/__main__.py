@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -58,8 +57,9 @@ def runs(options: argparse.Namespace) -> int:
     top = folders(options.runs)[0]
     if options.runs and not top.is_dir():
         raise ParameterError(f"--runs must be a folder, got {options.runs!r}")
-    names = {path.with_suffix("") for path in top.glob("*") if path.suffix == ".json" or path.is_dir()}
-    paths = sorted(path for path in names if re.fullmatch("[0-9a-f]{16}", path.name))
+    key = "[0-9a-f]" * 16
+    named = [*top.glob(f"{key}.json"), *top.glob(f"{key}/")]
+    paths = sorted({path.with_suffix("") for path in named})
     if options.clear:
         return clear(paths, options.clear, top)
     for path in paths:

@@ -36,7 +36,7 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     kept = mine.sum()
     largest = {name: rank < kept for name, rank in ranks.items()}
     shared = {name: count(mine & mask, sizes) for name, mask in largest.items()}
-    rewinds: dict[str, dict[str, list[int]]] = {}
+    rewinds = {}
     for relative in run.relatives:
         their_ticket = flat(relative.ticket(run.last).masks, sizes)
         shared[relative.key] = count(mine & their_ticket, sizes)

@@ -24,11 +24,6 @@ from lthnb.rules import (
 SHARED = {"profile", "seeds", "train", "device", "runs"}  # parameters of every page
 
 
-def counts_images(value: float) -> bool:
-    """A share of a pool, or a whole number of images."""
-    return 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8)
-
-
 def is_there(value: str) -> bool:
     """Nothing, or the path of a folder."""
     try:
@@ -38,7 +33,11 @@ def is_there(value: str) -> bool:
 
 
 DATA_ROOT = Rule(str, "a folder that is there, or empty", is_there)
-FRACTION = Rule(float, "a share in (0, 1] or a whole number of images above 1", counts_images)
+FRACTION = Rule(
+    float,
+    "a share in (0, 1] or a whole number of images above 1",
+    lambda value: 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ def followed(news: Iterable[News], total: int) -> Iterator[News]:
     began = time.monotonic()
     shown = began
     done = {}  # key -> epochs
-    with tqdm(total=total, unit="epoch", file=sys.stderr, mininterval=0.5, disable=not in_lab()) as bar:
+    with tqdm(total=total, unit="epoch", disable=not in_lab()) as bar:
         for one in news:
             if one.what in ("epoch", "finished"):
                 done[one.job.key] = one.epochs
@@ -38,7 +38,5 @@ def in_lab() -> bool:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 1:23, or 2:05:00 from an hour on."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    """Seconds as 01:23, or 2:05:00 from an hour on."""
+    return tqdm.format_interval(round(seconds))

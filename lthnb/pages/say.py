@@ -65,6 +65,9 @@ def plain(paragraph: str) -> str:
 
 def table(frame: pd.DataFrame) -> None:
     """Show a table without its index: HTML where it is rendered, else aligned text."""
+    if frame.empty:
+        print("no runs of this are on record here")
+        return
     html = frame.to_html(index=False, border=0)
     show({"text/html": html, "text/plain": frame.to_string(index=False)})
 
@@ -82,24 +85,14 @@ def provenance(records: list[Record]) -> str:
     made = [record.made for record in records]
     machines = sorted({f"{m['device']} {m['precision']} torch {m['versions']['torch']}" for m in made})
     names = sorted({bare_name(record.data["name"]) for record in records})
+    days = [date.fromisoformat(m["date"]) for m in made]
+    ends = [f"{day.day} {day:%b %Y}" for day in (min(days), max(days))]
     minutes = sum(m["seconds"] for m in made) / 60
     parts = [
         f"{len(records)} run{'s' * (len(records) > 1)}",
-        days([date.fromisoformat(m["date"]) for m in made]),
+        " - ".join(dict.fromkeys(ends)),
         f"{minutes / 60:.0f} h of computing" if minutes > 90 else f"{minutes:.0f} min of computing",
         f"{len(machines)} machine{'s' * (len(machines) > 1)} ({'; '.join(machines)})",
         f"data {', '.join(names)}",
     ]
     return ", ".join(parts)
-
-
-def days(dates: list[date]) -> str:
-    """First and last day as 20-21 Nov 2026, or in full where their months differ."""
-    first = min(dates)
-    last = max(dates)
-    end = f"{last.day} {last:%b %Y}"
-    if first == last:
-        return end
-    if first.replace(day=1) == last.replace(day=1):
-        return f"{first.day}-{end}"
-    return f"{first.day} {first:%b %Y} - {end}"

@@ -151,11 +151,8 @@ def set_aside(path: Path, why: object) -> None:
 
 def clean(folder: Path) -> None:
     """Remove what killed writers and removers of a run left behind; only for the holder of its lock."""
-    beside = folder.parent
-    name = folder.name
-    removed = beside.glob(f".{name}.????????")
-    written = beside.glob(f".{name}.*json.????????")  # the record, and what was measured later
-    for left in [*folder.glob(".*.????????"), *removed, *written]:
+    beside = folder.parent.glob(f".{folder.name}*.????????")  # folder, record and what was measured later
+    for left in [*folder.glob(".*.????????"), *beside]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

@@ -168,7 +168,7 @@ def small_dense(config: NetworkConfig, density: float, channels: int = 3, side: 
     aim = density * convolution_weights(config, channels, side)
     ideal = [density**0.5 * width for width in config.stages]
     near = [range(max(1, round(width) - 3), round(width) + 4) for width in ideal]
-    distances: dict[NetworkConfig, float] = {}
+    distances = {}
     for widths in itertools.product(*near):
         small = dataclasses.replace(config, widths="-".join(map(str, widths)))
         if abs(convolution_weights(small, channels, side) / aim - 1) <= 0.01:

@@ -115,18 +115,8 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
     return table.byte().flatten()[bins].reshape(images.shape)
 
 
-def _sample(images: Tensor, rows: Tensor, columns: Tensor, fill: int) -> Tensor:
-    """Take pixel (rows, columns), each (N, H, W) int32; ``fill`` where that lies outside."""
-    height, width = images.shape[2:]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    padded = pad(images.flatten(2), (0, 1), value=fill)  # one pixel more, for all that lie outside
-    index = torch.where(inside, rows * width + columns, height * width).long()
-    every_channel = index[:, None].expand_as(images).flatten(2)
-    return padded.gather(2, every_channel).reshape(images.shape)
-
-
 def _affine(images: Tensor, column: Line, row: Line, fill: int) -> Tensor:
-    """Nearest pixel of an affine map, in 16.16 fixed point as Pillow computes it.
+    """Nearest pixel of an affine map, in 16.16 fixed point as Pillow computes it; outside it is ``fill``.
 
     ``column`` and ``row`` say where the pixel at (x, y) comes from: across * x + down * y + start, each.
     """
@@ -141,7 +131,13 @@ def _affine(images: Tensor, column: Line, row: Line, fill: int) -> Tensor:
         fixed = (exact * FIXED + 0.5).floor().int()
         return (fixed[0] + fixed[1] * x + fixed[2] * y) >> 16
 
-    return _sample(images, source(row), source(column), fill)
+    rows = source(row)
+    columns = source(column)
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    padded = pad(images.flatten(2), (0, 1), value=fill)  # one pixel more, for all that lie outside
+    index = torch.where(inside, rows * width + columns, height * width).long()
+    every_channel = index[:, None].expand_as(images).flatten(2)
+    return padded.gather(2, every_channel).reshape(images.shape)
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:
@@ -152,8 +148,8 @@ def rotate(images: Tensor, degrees: Tensor, fill: int = 0) -> Tensor:
     angle = -torch.deg2rad(torch.remainder(degrees, 360))
     cosine = torch.round(angle.cos(), decimals=15)
     sine = torch.round(angle.sin(), decimals=15)
-    column = (cosine, sine, cosine * -x + sine * -y + 0.0 + x)
-    row = (-sine, cosine, -sine * -x + cosine * -y + 0.0 + y)
+    column = (cosine, sine, cosine * -x + sine * -y + x)
+    row = (-sine, cosine, -sine * -x + cosine * -y + y)
     turned = _affine(images, column, row, fill)
     return torch.where(per_image(degrees == 0), images, turned)
 

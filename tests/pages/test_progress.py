@@ -26,4 +26,4 @@ def test_lines_are_sparse(capsys):
 
 
 def test_clock_reads_as_minutes_then_hours():
-    assert [progress.clock(seconds) for seconds in (5, 83, 7500)] == ["0:05", "1:23", "2:05:00"]
+    assert [progress.clock(seconds) for seconds in (5, 83, 7500)] == ["00:05", "01:23", "2:05:00"]

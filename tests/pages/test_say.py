@@ -88,7 +88,7 @@ def test_provenance_is_one_line():
     late = dataclasses.replace(RUNS[1], made={**RUNS[1].made, "date": "2026-01-03", "seconds": 7200.0})
 
     assert say.provenance([RUNS[0], late]) == (
-        "2 runs, 2-3 Jan 2026, 2 h of computing, 1 machine (cpu fp32 torch 2), data glyphs"
+        "2 runs, 2 Jan 2026 - 3 Jan 2026, 2 h of computing, 1 machine (cpu fp32 torch 2), data glyphs"
     )
 
 
@@ -100,7 +100,7 @@ def test_provenance_is_one_line():
         ("2027-01-02", "2 runs, 2 Jan 2026 - 2 Jan 2027"),
     ],
 )
-def test_provenance_names_both_months(last, said):
+def test_provenance_names_both_days(last, said):
     late = dataclasses.replace(RUNS[1], made={**RUNS[1].made, "date": last})
     runs = [RUNS[0], late] if "runs" in said else [late]
 
