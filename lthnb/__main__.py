@@ -158,7 +158,7 @@ def add_sweep(many: argparse.ArgumentParser) -> None:
     """The options of ``sweep``; what is not given is decided by ``Wish``, which checks all."""
     many.set_defaults(do=sweep)
     many.add_argument("finding", nargs="*", help="pages; none: the whole plan, the most useful first")
-    many.add_argument("--profile", help="smoke, demo or paper; default: by the device")
+    many.add_argument("--profile", help="smoke, demo, wide or paper; default: by the device")
     many.add_argument("--dataset", help="for all runs; a page's parameter of that name")
     many.add_argument("--minutes", type=float, help="start nothing that would end later")
     many.add_argument("--seeds", type=int, help="at most so many of each")

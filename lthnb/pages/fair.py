@@ -126,23 +126,20 @@ def arms(data: pd.DataFrame) -> Lines:
 @table
 def contrasts(data: pd.DataFrame) -> Lines:
     """Differences in points of test accuracy, paired by seed, with what was registered of each."""
-    kinds = (
-        {PRIMARY: "primary"} | dict.fromkeys(SECONDARY, "secondary") | dict.fromkeys(EXPLORED, "exploratory")
-    )
     passed = secondary_passed(data)
-    for pair, kind in kinds.items():
+    for pair in (PRIMARY, *SECONDARY, *EXPLORED):
         values = contrast(data, pair)
         if not len(values):
             continue
-        holm = {True: ", passes", False: ", does not pass"}.get(passed.get(pair), "")
-        tested = kind != "exploratory"
+        registered = pair not in EXPLORED
         yield {
             "contrast": " - ".join(pair),
             "seeds": len(values),
             "difference (points)": str(stats.interval(values)),
-            "registered as": kind + holm,
-            "t test p": f"{stats.t_test(values):.4f}" if tested else "",
-            "sign-flip p": f"{stats.sign_flip(values):.3f}" if tested else "",
+            "registered": "primary" if pair == PRIMARY else "secondary" if registered else "",
+            "passes Holm": passed.get(pair, ""),
+            "t test p": f"{stats.t_test(values):.4f}" if registered else "",
+            "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
             "train of either (%)": " / ".join(f"{points(data, name, 'train').mean():.0f}" for name in pair),
         }
 
@@ -158,36 +155,28 @@ def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
 @table
 def noise(data: pd.DataFrame) -> Lines:
     """Accuracy on test, on train as labelled, and the share of wrong labels that is fitted."""
-    for (share, name), group in in_noise(data):
-        yield {
-            "wrong labels (%)": f"{100 * share:.0f}",
-            "arm": name,
-            "seeds": group["seed"].nunique(),
-            **{f"{split} (%)": percent(of_arm(group, name, split)) for split in ("test", "train", "wrong")},
-        }
-
-
-def in_noise(data: pd.DataFrame) -> list[tuple[tuple[float, str], pd.DataFrame]]:
-    """The rows by share of wrong labels and arm, as far as there are runs."""
-    shares = data.groupby("label_noise")
-    pairs = [
-        ((share, name), group) for share, group in shares for name in ("dense", "ticket", "strong dense")
-    ]
-    return [(key, group) for key, group in pairs if len(of_arm(group, key[1]))]
+    for share, group in data.groupby("label_noise"):
+        for name in ("dense", "ticket", "strong dense"):
+            tested = of_arm(group, name)
+            if len(tested):
+                yield {
+                    "wrong labels (%)": f"{100 * share:.0f}",
+                    "arm": name,
+                    "seeds": len(tested),
+                    **{
+                        f"{split} (%)": percent(of_arm(group, name, split))
+                        for split in ("test", "train", "wrong")
+                    },
+                }
 
 
 @table
-def switches(data: pd.DataFrame, released: pd.DataFrame) -> Lines:
-    """Gain of the published ticket over its dense network, corrected and with each switch as released."""
-    plain = data[data["seed"].isin(released["seed"])]
-    for name, rows in (("corrected", plain), *released.groupby(["rewind", "cutout"])):
-        changed = [
-            switch
-            for switch, value in zip(("rewind", "cutout"), name, strict=False)
-            if value == "as_released"
-        ]
+def switches(data: pd.DataFrame) -> Lines:
+    """Gain of the published ticket over its dense network, with each switch of the released code."""
+    for (rewind, cutout), rows in data.groupby(["rewind", "cutout"]):
         yield {
-            "as released": ", ".join(changed) or "nothing",
+            "rewind": rewind,
+            "cutout": cutout,
             "seeds": rows["seed"].nunique(),
             "dense (%)": percent(of_arm(rows, "dense")),
             "ticket (%)": percent(of_arm(rows, "ticket")),
@@ -195,29 +184,17 @@ def switches(data: pd.DataFrame, released: pd.DataFrame) -> Lines:
         }
 
 
-@table
-def rates_tried(data: pd.DataFrame) -> Lines:
-    """The settings of the tuning runs with their mean accuracy on val, the chosen one first."""
-    for setting, rows in ranked(data):
-        yield {
-            **dict(zip(("learning rate", "batch", "weight decay"), map("{:g}".format, setting), strict=True)),
-            "seeds": len(rows),
-            "val (%)": f"{100 * rows['accuracy'].mean():.2f}",
-        }
-
-
-def ranked(data: pd.DataFrame) -> list[tuple[tuple[float, ...], pd.DataFrame]]:
-    """Settings and their rows on val, the best first; of equals fewer steps, then the lower learning rate.
+def ranked(data: pd.DataFrame) -> pd.DataFrame:
+    """Settings of tuning runs by right answers on val; of equals fewer steps, then the lower learning rate.
 
     Raises:
         ValueError: a run has a seed that is reported.
     """
     if data["seed"].min() < 100:
         raise ValueError(f"seed {data['seed'].min()} is reported and may not tune")
-    groups = [(setting, rows) for setting, rows in pick(data, split="val").groupby(list(RATES))]
-
-    def order(group: tuple[tuple[float, ...], pd.DataFrame]) -> tuple[float, ...]:
-        (lr, *_), rows = group
-        return (-rows["correct"].sum() / rows["total"].sum(), rows["steps"].iloc[0], lr)
-
-    return sorted(groups, key=order)
+    groups = pick(data, split="val").groupby(list(RATES), as_index=False)
+    settings = groups.agg(
+        runs=("seed", "nunique"), right=("correct", "sum"), asked=("total", "sum"), steps=("steps", "first")
+    )
+    settings["val (%)"] = (100 * settings["right"] / settings["asked"]).round(2)
+    return settings.sort_values(["right", "steps", "lr"], ascending=[False, True, True])

@@ -82,20 +82,3 @@ def losses(records: dict[str, list[Record]], ax: Axes | None = None) -> Axes:
     ax.set(xlabel="epoch", ylabel="training loss")
     ax.legend(fontsize=8)
     return ax
-
-
-def wrong_labels(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Test accuracy (%) against the share of wrong labels that is fitted (%), a point a run."""
-    ax = ax or plt.gca()
-    for (share, name), group in fair.in_noise(data):
-        colour = TICKET if name == "ticket" else DENSE
-        marker = "o" if share < 0.3 else "s" if share < 0.5 else "x"
-        fitted = 100 * fair.of_arm(group, name, "wrong")["accuracy"]
-        tested = 100 * fair.of_arm(group, name)["accuracy"]
-        filled = colour if name != "dense" else "none"
-        ax.scatter(
-            fitted, tested, marker=marker, edgecolors=colour, facecolors=filled, label=f"{name}, {share:.0%}"
-        )
-    ax.set(xlabel="wrong labels fitted (%)", ylabel="test accuracy (%)")
-    ax.legend(fontsize=7)
-    return ax

@@ -108,8 +108,8 @@ def test_a_sweep_takes_a_set_by_its_name_or_folder_like_a_page(tmp_path, image_f
     assert "3 runs at smoke scale are missing" in capsys.readouterr().out
     pets = image_folder({"cat": 30, "dog": 30})
     with pytest.warns(UserWarning, match="500 images asked for, 60 are left"):
-        assert listed(tmp_path, "full_width", "--profile", "demo", "--dataset", f"folder:{pets}") == 0
-    assert "12 runs at demo scale" in capsys.readouterr().out
+        assert listed(tmp_path, "full_width", "--profile", "wide", "--dataset", f"folder:{pets}") == 0
+    assert "12 runs at wide scale" in capsys.readouterr().out
     assert listed(tmp_path, "--dataset", "glyps") == 1
     assert "--dataset must be one of auto, glyphs, " in capsys.readouterr().err
     assert listed(tmp_path, "--dataset", "folder:nowhere") == 1
@@ -226,7 +226,7 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
         (["--data-root", "no/such"], "--data-root must be a folder that is there, or empty, got 'no/such'"),
         (["--precision", "fp16"], "--precision must be one of auto, bf16, fp32, got 'fp16'"),
         (["--minutes", "nan"], "--minutes must be a number above 0 and below 1e+07, got nan"),
-        (["--profile", "tiny"], "--profile must be one of auto, smoke, demo, paper, got 'tiny'"),
+        (["--profile", "tiny"], "--profile must be one of auto, smoke, demo, wide, paper, got 'tiny'"),
     ],
 )
 def test_impossible_options_are_one_sentence(words, told, tmp_path, capsys):

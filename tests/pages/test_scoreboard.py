@@ -112,7 +112,8 @@ def test_the_filled_rows_of_the_book_are_recomputed_from_the_records():
             and made.config.train.augment == augment and made.config.prune.control == "none"
             and made.config.network.width == 16 and not made.config.network.widths
             and made.config.train == RunConfig.of("demo", augment=augment).train
-            and made.config.data.label_noise == 0 and made.config.prune.rewind == "corrected"
+            and made.config.prune.rounds == 5 and made.config.prune.rewind == "corrected"
+            and made.config.data.label_noise == 0
         ]  # fmt: skip
         right = np.array([[made.rounds[at]["correct"]["test"] / 100 for at in (0, 5)] for made in mine])
         assert filled[name]["dense"] == pytest.approx(right[:, 0].mean())

@@ -29,11 +29,12 @@ def changed(page, **values):
 
 
 def obtained(page):
-    return study.obtain(study.find("imp", page))
+    """The runs of a page that prune; a strong dense network stands beside each."""
+    return [made for made in study.obtain(study.find("imp", page)) if made.config.prune.rounds]
 
 
 def planned(info, page, profile):
-    return experiments.seeds_of([*study.own_lines("imp", page)], {"any": info}, profile, page.seeds)
+    return experiments.seeds_of(study.own_lines("imp", page)[:1], {"any": info}, profile, page.seeds)
 
 
 def test_a_page_trains_once_and_then_reads(page, capsys):
@@ -45,6 +46,14 @@ def test_a_page_trains_once_and_then_reads(page, capsys):
     assert "0 of 2 runs are on record" in said
     assert "training 2 runs at smoke scale on cpu in fp32" in said
     assert said.rstrip().endswith("2 of 2 runs are on record")
+
+
+def test_a_strong_dense_network_stands_beside_the_runs_of_a_page(page):
+    own, strong = study.find("imp", changed(page, epochs=3)).configs
+
+    assert (own.train.epochs, own.prune.rounds) == (3, 2)
+    assert (strong.train.epochs, strong.prune.rounds, strong.train.lr) == (12, 0, 0.003)
+    assert strong.data == own.data
 
 
 def test_a_page_that_only_reads_never_trains(page):
@@ -61,7 +70,7 @@ def test_a_reading_page_takes_the_set_that_is_on_record(page):
     found = study.find("imp", page)
 
     assert found.images == {}
-    assert study.obtain(found) == trained
+    assert [made for made in study.obtain(found) if made.config.prune.rounds] == trained
 
 
 def test_imp_alone_takes_glyphs_for_images_that_are_missing_and_says_so(page, tmp_path, capsys):
@@ -131,15 +140,15 @@ def test_a_page_shows_other_lines_of_the_plan_at_its_own_scale_and_on_its_own_im
     found = study.find("low_data", page)
     demo = dataclasses.replace(found, profile="demo")
     (line,) = experiments.of_page("full_width")
-    wide = experiments.resolve(glyphs.info, "demo", line.change)
+    wide = experiments.resolve(glyphs.info, "wide", line.change)
     other = wide.replace(name="folder:cifar10_exact@01234567")
     for config in (wide, other):
         made = dataclasses.replace(made_up([0.1] * 6, sha256=glyphs.info.sha256), config=config)
         made.data["name"] = config.data.name
         record.save(made, page.runs)
 
-    assert study.beside(found, "full_width") == []
-    assert [made.config for made in study.beside(demo, "full_width")] == [wide]
+    assert study.beside(found, "full_width") == study.beside(demo, "full_width") == []
+    assert [made.config for made in study.beside(demo, "full_width", "wide")] == [wide]
 
 
 def test_a_precision_that_records_do_not_have_is_told(page, capsys):
@@ -235,7 +244,7 @@ def test_an_interrupted_page_keeps_its_finished_runs(page, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt):
         obtained(page)
 
-    assert "1 of 2 runs are on record, run again to go on" in capsys.readouterr().out
+    assert "1 of 4 runs are on record, run again to go on" in capsys.readouterr().out
     monkeypatch.setattr(sweep, "execute", inner)
     assert len(obtained(page)) == 2
 
@@ -268,6 +277,9 @@ def test_seeds_draw_other_images_and_other_weights(page, monkeypatch):
     inner = imp.passes
 
     def watched(config, data, **options):
+        if not config.prune.rounds:
+            yield from inner(config, data, **options)
+            return
         seen.append(data.train.images.float().mean().item())
         for current in inner(config, data, **options):
             if current.index == 0 and current.epoch == 1:
