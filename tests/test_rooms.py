@@ -122,7 +122,7 @@ def test_extension_points_offer_what_the_configuration_names():
     assert tuple(objectives.OBJECTIVES) == config.OBJECTIVES
     assert tuple(masks.CONTROLS) == config.CONTROLS
     assert tuple(augment.AUGMENTATIONS) == config.AUGMENTATIONS
-    assert tuple(MEASURES) == ("layers",)
+    assert tuple(MEASURES) == ("layers", "fair_test")
 
 
 FORBIDDEN = {

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from lthnb.config import RunConfig
-from lthnb.measures import layers
+from lthnb.measures import fair_test, layers
 from lthnb.measures.finished import FinishedRun
 from lthnb.runs import files
 from lthnb.runs.files import Damaged
 from lthnb.runs.record import MissingRun, folders
 
 SCHEMA = 1
-MEASURES: dict[str, Callable[[FinishedRun], dict[str, Any]]] = {"layers": layers.measure}
+MEASURES: dict[str, Callable[[FinishedRun], dict[str, Any]]] = {
+    "layers": layers.measure,
+    "fair_test": fair_test.measure,
+}
 
 
 def save(config: RunConfig, name: str, values: dict[str, Any], runs: str = "") -> Path:

@@ -82,7 +82,7 @@ def test_a_strong_dense_network_that_does_not_fit_its_own_images_is_told():
     data = frame(arms())
     data.loc[data["split"] == "train", "accuracy"] = 0.8
 
-    assert fair.numbers(data, "demo")["meaning"].endswith("; the dense network was not trained out")
+    assert fair.numbers(data, "demo")["meaning"].endswith("dense network was not trained out either")
     assert "trained out" not in fair.numbers(frame(arms()), "demo")["meaning"]
 
 
