@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lthnb.pages import stats
@@ -180,16 +181,12 @@ def noise(data: pd.DataFrame) -> Lines:
 
 @table
 def first_steps(measures: dict[str, dict[str, Any]]) -> Lines:
-    """How far one step moves each arm at the rewind point, and how alike the steps of an epoch are."""
-    for name in ("dense", "ticket", "shuffled"):
-        arm = [values[name] for values in measures.values()]
-        if arm:
-            yield {
-                "at the rewind weights": name,
-                "seeds": len(arm),
-                "step over weights (%)": str(stats.interval([100 * values["step"] for values in arm])),
-                "signal over noise (%)": str(stats.interval([100 * values["signal"] for values in arm])),
-            }
+    """What one step at the rewind weights adds to the training loss, by learning rate: means over seeds."""
+    for name in ("dense", "ticket", "shuffled") if measures else ():
+        added = np.mean([values[name] for values in measures.values()], axis=0)
+        rates = next(iter(measures.values()))["rates"]
+        change = {f"at {rate:g}": f"{value:+.3f}" for rate, value in zip(rates, added, strict=True)}
+        yield {"one step of": name, "seeds": len(measures), **change}
 
 
 @table

@@ -79,6 +79,8 @@ def losses(records: dict[str, list[Record]], ax: Axes | None = None) -> Axes:
         colour = TICKET if "ticket" in name else DENSE if "dense" in name else CONTROL
         style = "--" if "tuned" in name else "-"
         ax.plot(np.arange(epochs - len(mean), epochs) + 1, mean, style, color=colour, label=name)
+    classes = len(runs[0].data["classes"])
+    ax.axhline(np.log(classes), **LEVEL | {"linestyle": ":"}, label="chance")
     ax.set(xlabel="epoch", ylabel="training loss")
     ax.legend(fontsize=8)
     return ax
