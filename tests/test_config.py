@@ -67,6 +67,7 @@ OTHER = {  # a value that is not the default, of the fields that take no 7
     "control": "random",
     "widths": "2-4-8-9",
     "cycles": 5,
+    "found_lr": 0.2,
 }
 OF_CONTROLS = {"every", "found_lr", "found_epochs"}
 ONE_CHOICE = {"objective"}  # fields that have no other value yet

@@ -89,9 +89,9 @@ def test_the_package_stays_small_and_is_not_squeezed():
     sizes = [size(path) for path in (ROOT / "lthnb").rglob("*.py")]
     tokens = sum(tokens for tokens, _ in sizes)
 
-    # Lowered when something becomes simpler, raised only for what a new promise needs: 49,500 before records,
-    # archives and queues were checked against what an attack found. The aim is 54,000 with every page.
-    assert tokens <= 53_950
+    # Lowered when something becomes simpler, raised only for what a new promise needs: 53,950 before the fair
+    # test with its arms, schedules, contrasts and strong dense networks on every page. The aim is 54,000.
+    assert tokens <= 58_650
     assert tokens / sum(lines for _, lines in sizes) <= 10.3
     assert len(list((ROOT / "lthnb").glob("*.py"))) <= 8
     for name, path in MODULES.items():
