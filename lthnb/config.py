@@ -33,7 +33,6 @@ __all__ = ["DataMissing", "ParameterError", "RunConfig", "UserError", "did_you_m
 
 ROOT = Path(__file__).resolve().parent.parent  # the repository: notebooks, book and runs stand beside lthnb
 PROTOCOL = 1  # raised by hand when equal configurations would give other numbers; part of every key
-
 # What the extension points offer; a test compares these names with the dictionaries that implement them.
 NETWORKS = ("resnet10", "resnet18")
 STARTS = ("pytorch", "torchvision")
