@@ -245,7 +245,6 @@ def finished_run(study: Study, finished: Record, records: list[Record]) -> Finis
 
 def remake(study: Study, config: RunConfig) -> None:
     """Make the tickets of a run that is on record once more."""
-    again = dataclasses.replace(job_of(study, config), again=True)
-    for news in sweep.one_by_one(Queue([again])):
+    for news in sweep.one_by_one(Queue([dataclasses.replace(job_of(study, config), again=True)])):
         if news.error:
             raise news.error
