@@ -114,7 +114,7 @@ def result_words(row: Row) -> list[str]:
     return [
         theirs,
         here,
-        f"{ours['strong']:.1f}" if row.strong else "-",
+        f"{ours['strong']:.1f}" if len(row.strong) >= stats.ENOUGH else "-",
         gains,
         f"{ours['scale']}, {ours['n']}",
         f"**{ours['verdict']}**; {page}",
