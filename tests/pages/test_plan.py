@@ -40,7 +40,8 @@ def test_a_gpu_begins_with_the_paper_s_central_rows_and_their_controls():
     arms = (None, "random", "shuffled", "reinit")
     assert central[:4] == [(500, "rand+cutout", control, 6) for control in arms]
     assert central[4:] == [(1000, "auto+cutout", control, 6) for control in arms]
-    assert all("small" in line.change for line in lines[8:20])
+    assert [line.pages.split()[0] for line in lines[8:15]] == 4 * ["tuning"] + 3 * ["fair_test"]
+    assert all("small" in line.change for line in lines[15:27])
     long = [seconds > 600 for _, seconds in planned]
     assert any(long) and long == sorted(long)
 
