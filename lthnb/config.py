@@ -135,6 +135,7 @@ class RunConfig(Checked):
         if prune.control != "none" and (prune.rounds < prune.every or self.data.split != "holdout"):
             least = f"{prune.every} or more rounds and 2,000 images"
             raise ParameterError(f"control {prune.control!r} needs {least}")
+        _ = self.requires  # a run too, or an error
 
     @classmethod
     def of(cls, profile: str = "", **values: Any) -> RunConfig:
@@ -177,8 +178,8 @@ class RunConfig(Checked):
     def requires(self) -> RunConfig | None:
         """The run that has to be on record before this one: a control's ticket, a refit's choosing run."""
         if self.prune.control != "none":
-            found = dataclasses.replace(self, train=self.finding)
-            return found.replace(control="none", every=1, found_lr=0, found_epochs=0)
+            prune = dataclasses.replace(self.prune, control="none", every=1, found_lr=0, found_epochs=0)
+            return dataclasses.replace(self, train=self.finding, prune=prune)
         if self.data.split == "refit":
             return self.replace(split="choosing")
         return None
@@ -186,9 +187,8 @@ class RunConfig(Checked):
     @property
     def finding(self) -> TrainConfig:
         """The training by which the ticket of a control was found."""
-        lr = self.prune.found_lr or self.train.lr
-        epochs = self.prune.found_epochs or self.train.epochs
-        return dataclasses.replace(self.train, lr=lr, epochs=epochs)
+        found = {"lr": self.prune.found_lr, "epochs": self.prune.found_epochs}
+        return dataclasses.replace(self.train, **{name: value for name, value in found.items() if value})
 
     @property
     def slug(self) -> str:

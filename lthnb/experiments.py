@@ -93,8 +93,7 @@ def tuning() -> list[Experiment]:
     """The dense network's rates, chosen on val of seeds that are never reported (book/registered.md)."""
     wide = itertools.product((0.01, 0.03), (100, 25), (5e-4,))
     demo = itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
-    full = {"paper": 2, "wide": 2}
-    planned = [(rates, full) for rates in wide] + [(rates, {"demo": 3}) for rates in demo]
+    planned = [(rates, {"paper": 2, "wide": 2}) for rates in wide] + [(rates, {"demo": 3}) for rates in demo]
     return [
         original("tuning", {**ONE, **dict(zip(RATES, rates, strict=True)), "rounds": 0}, **seeds, first=100)
         for rates, seeds in planned
@@ -103,8 +102,9 @@ def tuning() -> list[Experiment]:
 
 def fair_test() -> list[Experiment]:
     """The registered comparison, and beside it what else a dense network or other masks make of it."""
-    everywhere = {"paper": 6, "demo": 6, "smoke": 1}
+    everywhere = {"paper": 6, "wide": 6, "demo": 6, "smoke": 1}
     planned = [
+        original("fair_test", ONE | {"control": "shuffled", "every": 5}, wide=6),
         original("fair_test", ONE | TUNED, **everywhere),
         original("fair_test strong", ONE | STRONG | DENSE, **everywhere),
         original("fair_test strong", ONE | STRONG | {"control": "retrained"}, **everywhere),
@@ -171,7 +171,7 @@ PLAN = [
         for augment in ("base", "rand+cutout")
     ],
     whole_set(5000, paper=2, demo=2),
-    original("full_width", ONE, wide=6),
+    original("full_width fair_test", ONE, wide=6),
     *ladder(1),
     *ladder(4),
     *noise_sizes_and_switches(),

@@ -32,6 +32,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "strong reinitialised": STRONG | {"arm": "reinitialised"},
     "strong small dense": STRONG | {"arm": "small dense"},
 }
+SHOWN = list(ARMS)[:6]
 Pair = tuple[str, str]
 PRIMARY: Pair = ("ticket", "strong dense")
 SECONDARY: list[Pair] = [
@@ -70,8 +71,7 @@ def points(data: pd.DataFrame, name: str, split: str = "test") -> pd.Series:
 
 def contrast(data: pd.DataFrame, pair: Pair) -> pd.Series:
     """First arm minus second, in points, of the seeds that both have."""
-    first, second = (points(data, name) for name in pair)
-    return (first - second).dropna()
+    return stats.paired(*(of_arm(data, name) for name in pair))
 
 
 def meaning(difference: stats.Interval, fit: float = 1.0) -> str:
@@ -95,15 +95,15 @@ def meaning(difference: stats.Interval, fit: float = 1.0) -> str:
 
 
 def numbers(data: pd.DataFrame, profile: str) -> Numbers:
-    """Every arm on test and train in percent, every contrast in points, and what the primary one means.
+    """The six arms on test and train in percent, contrasts in points, and what the primary one means.
 
     Names are those of ``ARMS`` with underscores; a contrast's is that of its arms around ``minus``.
     """
     values: Numbers = {}
-    for name in ARMS:
+    for name in SHOWN:
         for split in ("test", "train"):
             values[f"{name} {split}"] = points(data, name, split).mean()
-    for pair in (PRIMARY, *SECONDARY, *EXPLORED):
+    for pair in (PRIMARY, *SECONDARY, *EXPLORED[:2]):
         values |= spread(" minus ".join(pair), stats.interval(contrast(data, pair)))
     primary = contrast(data, PRIMARY)
     strong = of_arm(data, "strong dense", "train")
@@ -118,17 +118,19 @@ def numbers(data: pd.DataFrame, profile: str) -> Numbers:
 
 @table
 def arms(data: pd.DataFrame) -> Lines:
-    """Accuracy of every arm on test and on its own training images, and the epochs of its last training."""
+    """Accuracy of every arm on test and train; epochs and steps of its training; hours of its whole runs."""
     for name in ARMS:
         tested = of_arm(data, name)
         if len(tested):
             yield {
                 "arm": name,
                 "learning rate": f"{tested['lr'].iloc[0]:g}",
-                "epochs": f"{tested['epochs'].iloc[0]}",
+                "epochs": tested["epochs"].iloc[0],
+                "steps": tested["steps"].iloc[0],
                 "seeds": len(tested),
                 "test (%)": percent(tested),
                 "train (%)": percent(of_arm(data, name, "train")),
+                "hours": f"{tested['seconds'].sum() / 3600:.2f}",
             }
 
 
@@ -141,6 +143,7 @@ def contrasts(data: pd.DataFrame) -> Lines:
         if not len(values):
             continue
         registered = pair not in EXPLORED
+        first, second = (of_arm(data, name).set_index("seed")["precision"] for name in pair)
         yield {
             "contrast": " - ".join(pair),
             "seeds": len(values),
@@ -149,6 +152,7 @@ def contrasts(data: pd.DataFrame) -> Lines:
             "passes Holm": passed.get(pair, ""),
             "t test p": f"{stats.t_test(values):.4f}" if registered else "",
             "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
+            "in two precisions": int((first != second.reindex(first.index)).loc[values.index].sum()),
             "train of either (%)": " / ".join(f"{points(data, name, 'train').mean():.0f}" for name in pair),
         }
 
@@ -159,6 +163,22 @@ def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
     if min(map(len, values.values())) < stats.ENOUGH:
         return {}
     return stats.holm({pair: stats.t_test(differences) for pair, differences in values.items()})
+
+
+@table
+def best_rates(data: pd.DataFrame) -> Lines:
+    """The best of the learning rates tried, for each arm and length; chosen on test, so for looking only."""
+    tested = pick(data[data["dense"] | data["ticket"]], split="test", cycles=1)
+    for (epochs, arm), rows in tested[tested["arm"].isin(["dense", "ticket"])].groupby(["epochs", "arm"]):
+        best = rows.groupby("lr")["accuracy"].mean().idxmax()
+        yield {
+            "epochs": epochs,
+            "arm": arm,
+            "rates tried": rows["lr"].nunique(),
+            "best rate": f"{best:g}",
+            "seeds": pick(rows, lr=best)["seed"].nunique(),
+            "test (%)": percent(pick(rows, lr=best)),
+        }
 
 
 @table
@@ -215,5 +235,5 @@ def ranked(data: pd.DataFrame) -> pd.DataFrame:
     settings = groups.agg(
         runs=("seed", "nunique"), right=("correct", "sum"), asked=("total", "sum"), steps=("steps", "first")
     )
-    settings["val (%)"] = (100 * settings["right"] / settings["asked"]).round(2)
-    return settings.sort_values(["right", "steps", "lr"], ascending=[False, True, True])
+    settings["val (%)"] = (100 * settings["right"] / settings["asked"]).round(4)
+    return settings.sort_values(["val (%)", "steps", "lr"], ascending=[False, True, True])

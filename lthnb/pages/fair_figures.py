@@ -10,18 +10,17 @@ from lthnb.pages.figures import CONTROL, DENSE, LEVEL, TICKET, spread_at
 from lthnb.pages.frame import pick
 from lthnb.runs.record import Record
 
-SHOWN = ("dense", "ticket", "tuned dense", "tuned ticket", "strong dense", "strong ticket")
 LINES = {1: ":", 4: "--", 16: "-"}  # by the length of the training
 
 
 def arms(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Test accuracy (%) of the six arms: mean, 95 % interval, every seed."""
     ax = ax or plt.gca()
-    for position, name in enumerate(SHOWN):
+    for position, name in enumerate(fair.SHOWN):
         values = fair.points(data, name)
         if len(values):
             spread_at(ax, position, values, TICKET if "ticket" in name else DENSE)
-    ax.set_xticks(range(len(SHOWN)), [name.replace(" ", "\n") for name in SHOWN])
+    ax.set_xticks(range(len(fair.SHOWN)), [name.replace(" ", "\n") for name in fair.SHOWN])
     ax.set_ylabel("test accuracy (%)")
     return ax
 
@@ -73,14 +72,16 @@ def losses(records: dict[str, list[Record]], ax: Axes | None = None) -> Axes:
     """Training loss of each epoch of an arm's last training, mean over seeds."""
     ax = ax or plt.gca()
     for name, runs in records.items():
+        if not runs:
+            continue
         curves = [record.rounds[0 if "dense" in name else -1]["curve"]["loss"] for record in runs]
         mean = np.mean(curves, axis=0)
         epochs = runs[0].config.train.epochs
         colour = TICKET if "ticket" in name else DENSE if "dense" in name else CONTROL
         style = "--" if "tuned" in name else "-"
         ax.plot(np.arange(epochs - len(mean), epochs) + 1, mean, style, color=colour, label=name)
-    classes = len(runs[0].data["classes"])
-    ax.axhline(np.log(classes), **LEVEL | {"linestyle": ":"}, label="chance")
+        chance = np.log(len(runs[0].data["classes"]))
+    ax.axhline(chance, **LEVEL | {"linestyle": ":"}, label="chance")
     ax.set(xlabel="epoch", ylabel="training loss")
     ax.legend(fontsize=8)
     return ax

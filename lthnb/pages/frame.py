@@ -17,7 +17,7 @@ TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "cycles", "augment", "
 CONFIGURED = ("images", "label_noise", "seed", *NETWORK, *TRAINING)
 FLAGS = ("dense", "ticket", "chosen", "best")
 COUNTED = ("split", "correct", "total", "accuracy", "peak")
-ABOUT = ("key", "data", "name", "sha256", "side", "steps", "rates", "times")
+ABOUT = ("key", "data", "name", "sha256", "side", "steps", "rates", "times", "precision", "seconds")
 COLUMNS = (*ABOUT, *CONFIGURED, "round", "arm", "density", "kept", *FLAGS, *COUNTED)
 CONTROL_ARMS = {
     "random": "random masks",
@@ -37,6 +37,7 @@ def frame(records: Iterable[Record]) -> pd.DataFrame:
         data, name, sha256, side: the images: full name, name without ``folder:`` and hash, pixels.
         steps: SGD steps of the dense training.
         rates, times: published, tuned or other; epochs over the usual ones of the network.
+        precision, seconds: how the run was made, and how long it took with all its rounds.
         arm: dense (round 0), ticket (later rounds), small dense, or the name of a control.
         density, kept: convolution weights of the round, as a fraction and as a number.
         dense, ticket, chosen, best: round 0; the paper's own for the size; val's; the best one on test.
@@ -81,6 +82,8 @@ def run_fields(record: Record) -> dict[str, Any]:
         "steps": config.train.epochs * batches,
         "rates": schedules.rates(config),
         "times": schedules.times(config),
+        "precision": record.made["precision"],
+        "seconds": record.made["seconds"],
     }
     return about | {name: config.field(name) for name in CONFIGURED}
 
@@ -122,14 +125,15 @@ def at(data: pd.DataFrame, which: str, split: str = "test") -> pd.DataFrame:
 
 
 def apart(data: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of dense networks that were given every chance, after all others."""
-    strong = (data["rates"] == "tuned") & (data["rounds"] == 0)
+    """The rows of a page's own runs, and of the strong dense networks beside them, which train longer."""
+    strong = (data["rounds"] == 0) & (data["epochs"] > data["epochs"].iloc[0])
     return data[~strong], data[strong]
 
 
 def behind(data: pd.DataFrame, records: list[Record]) -> list[Record]:
     """The records that some rows were made of."""
-    return [record for record in records if record.config.key in set(data["key"])]
+    keys = set(data["key"])
+    return [record for record in records if record.config.key in keys]
 
 
 def same_data(data: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ class Row:
     published: dict[str, Any]
     records: list[Record]
     profile: str  # of the records; empty where there are none
-    strong: list[Record]  # dense networks that were given every chance, on the same images
+    strong: list[Record]  # dense networks at better rates, four times as long, on the same images
 
     @property
     def gain(self) -> float:

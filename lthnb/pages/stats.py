@@ -108,6 +108,18 @@ def difference(first: pd.Series, second: pd.Series) -> pd.Series:
     return first - second
 
 
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """Accuracy in rows of one arm minus that of another, in points, of the seeds that both have.
+
+    Raises:
+        ValueError: an arm has a seed twice.
+    """
+    one, other = (rows.set_index("seed")["accuracy"] for rows in (first, second))
+    if not (one.index.is_unique and other.index.is_unique):
+        raise ValueError(f"seeds {sorted(one.index)} and {sorted(other.index)}: one is there twice")
+    return (100 * (one - other)).dropna().sort_index()
+
+
 def gains(data: pd.DataFrame, which: str = "ticket", split: str = "test") -> pd.Series:
     """A run's ticket minus its own dense network, in points by seed; see ``frame.at`` for ``which``."""
     later = at(data, which, split)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lthnb import experiments
-from lthnb.config import PROFILES, RunConfig, bare_name
+from lthnb.config import PROFILES, ParameterError, RunConfig, bare_name
 from lthnb.experiments import DENSE, PAPERS_OWN, Experiment
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import load as load_data
@@ -60,7 +60,7 @@ class Study:
 
     def describe(self) -> str:
         """How many runs at which scale, on which images."""
-        images = ", ".join(sorted(map(bare_name, {*self.roles.values()})))
+        images = ", ".join(sorted({bare_name(name) for name in self.roles.values()}))
         return f"{len(self.configs)} runs at {self.profile} scale on {images}"
 
 
@@ -71,18 +71,17 @@ def find(name: str, page: Parameters) -> Study:
     scale and images at which all its runs are on record, paper scale and real images first.
 
     Raises:
-        ParameterError: a device that is not there; rounds that would leave no weight.
+        ParameterError: no such device; rounds that would leave no weight; no runs at this scale.
         MissingRun: the page only reads, and some of its runs were never made.
     """
     sweep.remembered_source.cache_clear()  # a set may have changed since the cell was run last
     device = Settings(device=page.device).chosen_device
     lines = experiments.of_page(name) if page.fraction is None else own_lines(name, page)
     if page.train:
-        usual = "paper" if device == "cuda" else "demo"
+        usual = {"cuda": "paper", "cpu": "demo"}[device]
         return to_train(lines, usual if page.profile == "auto" else page.profile, page)
     profile, infos = on_record(name, lines, page)
-    configs = experiments.seeds_of(lines, infos, profile, page.seeds)
-    return Study(configs, profile, infos, page)
+    return Study(experiments.seeds_of(lines, infos, profile, page.seeds), profile, infos, page)
 
 
 def own_lines(name: str, page: Parameters) -> list[Experiment]:
@@ -94,13 +93,14 @@ def own_lines(name: str, page: Parameters) -> list[Experiment]:
 
 def to_train(lines: list[Experiment], profile: str, page: Parameters) -> Study:
     """The runs of lines of the plan, on the images that serve; raise ``DataMissing`` where none do."""
-    infos: dict[str, DatasetInfo] = {}
-    images: dict[str, Served] = {}
+    infos, images = {}, {}
     for role in {line.data: None for line in lines if line.seeds(profile)}:
         served = serve(role, page)
         infos[role] = served.source.info
         images[served.source.info.name] = served
     configs = experiments.seeds_of(lines, infos, profile, page.seeds)
+    if not configs:
+        raise ParameterError(f"profile must be another one, {profile!r} has no runs of this page")
     return Study(configs, profile, infos, page, images)
 
 
@@ -109,8 +109,7 @@ def next_step(study: Study) -> str:
     images = study.configs[0].data.images
     enough = next(iter(study.infos.values())).pool >= 2 * images
     change = {"fraction": 2 * images} if enough else {"seeds": 2 * study.page.seeds}
-    parameters = {**study.page.given, **change}
-    options = [f"-p {name} {shlex.quote(str(value))}" for name, value in parameters.items()]
+    options = [f"-p {name} {shlex.quote(str(value))}" for name, value in (study.page.given | change).items()]
     return " ".join(["papermill notebooks/imp.ipynb", *options])
 
 
@@ -147,7 +146,8 @@ def obtain(study: Study) -> list[Record]:
 def beside(study: Study, name: str, profile: str = "") -> list[Record]:
     """Other lines of the plan on the images of a page, at its scale or a named one, as far as on record."""
     lines = [line for line in experiments.of_page(name) if line.data in study.infos]
-    configs = experiments.seeds_of(lines, study.infos, profile or study.profile, study.page.seeds)
+    most = 10**6 if name == "tuning" else study.page.seeds  # a choice is made on all of its seeds
+    configs = experiments.seeds_of(lines, study.infos, profile or study.profile, most)
     runs = study.settings.runs
     records = [record.load(config, runs) for config in configs if record.is_on_record(config, runs)]
     same_images(records, study.hashes)
@@ -174,12 +174,11 @@ def job_of(study: Study, config: RunConfig) -> Job:
 def train(study: Study, configs: list[RunConfig]) -> None:
     """Make the runs of a page that are missing, one worker a core where that is worth it."""
     settings = study.settings
-    device = settings.chosen_device
     queue = Queue(sweep.missing([job_of(study, config) for config in configs]))
-    worth_it = device == "cpu" and queue.seconds_left(1) >= WORTH_IT
+    worth_it = settings.chosen_device == "cpu" and queue.seconds_left(1) >= WORTH_IT
     workers = min(cores(), len(queue.waiting)) if worth_it else 1
     side_by_side = f", {workers} at a time" if workers > 1 else ""
-    scale = f"{study.profile} scale on {device} in {settings.chosen_precision}"
+    scale = f"{study.profile} scale on {settings.chosen_device} in {settings.chosen_precision}"
     print(f"training {len(configs)} runs at {scale}{side_by_side}")
     finished = len(study.configs) - len(configs)
     total = sum(epochs(job.config) for job in queue.waiting)
@@ -197,7 +196,7 @@ def train(study: Study, configs: list[RunConfig]) -> None:
 def measure(
     study: Study, records: list[Record], name: str, until: float = math.inf
 ) -> dict[str, dict[str, Any]]:
-    """Key -> what a measure tells of the runs with the augmentation that the paper takes for their size.
+    """Key -> what a measure tells of the pruning runs with the paper's augmentation for their size.
 
     What is missing is measured if the page says so; tickets that are not at hand are made again.
 
@@ -210,7 +209,8 @@ def measure(
     values: dict[str, dict[str, Any]] = {}
     for finished in records:
         config = finished.config
-        if config.train.augment != PAPERS_OWN.get(config.data.images):
+        plain = config.prune.rounds and config.prune.control == "none"
+        if not plain or config.train.augment != PAPERS_OWN.get(config.data.images):
             continue
         try:
             values[config.key] = measures.load(config, name, study.settings.runs)
@@ -231,15 +231,15 @@ def finished_run(study: Study, finished: Record, records: list[Record]) -> Finis
     """A run with its images and its relatives: the page's other runs of the same initial weights."""
     folder = record.folders(study.settings.runs)[0]
     start = (finished.config.seed, finished.config.network)
-    same = [other for other in records if (other.config.seed, other.config.network) == start]
+    same = (other for other in records if (other.config.seed, other.config.network) == start)
     family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in same}
     for key, run in family.items():
         if not run.has_tickets():
             remake(study, run.record.config)
             family[key] = FinishedRun(record.load(run.record.config, study.settings.runs), run.folder)
-    config = finished.config
-    data = load_data(study.images[config.data.name].source, config.data, config.seed)
-    own = family.pop(config.key)
+    about = finished.config.data
+    data = load_data(study.images[about.name].source, about, finished.config.seed)
+    own = family.pop(finished.config.key)
     return dataclasses.replace(own, data=data, relatives=tuple(family.values()))
 
 

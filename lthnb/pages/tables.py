@@ -109,9 +109,9 @@ def interactions(data: pd.DataFrame) -> Lines:
 def strong_contrasts(data: pd.DataFrame) -> Lines:
     """The strong ticket minus the strong dense network and its controls, in points; train of both (%)."""
     for (images, augment), group in data.groupby(["images", "augment"]):
-        tickets = pick(group, arm="ticket", split="test").set_index("seed")["accuracy"]
+        tickets = pick(group, arm="ticket", split="test")
         for name, rows in pick(group, split="test").groupby("arm", sort=False):
-            points = 100 * (tickets - rows.set_index("seed")["accuracy"]).dropna()
+            points = stats.paired(tickets, rows)
             if name != "ticket" and len(points):
                 trained = [pick(group, arm=arm, split="train")["accuracy"].mean() for arm in ("ticket", name)]
                 yield {
