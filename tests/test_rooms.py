@@ -91,7 +91,7 @@ def test_the_package_stays_small_and_is_not_squeezed():
 
     # Lowered when something becomes simpler, raised only for what a new promise needs: 53,950 before the fair
     # test with its arms, schedules, contrasts and strong dense networks on every page. The aim is 54,000.
-    assert tokens <= 58_650
+    assert tokens <= 59_050
     assert tokens / sum(lines for _, lines in sizes) <= 10.3
     assert len(list((ROOT / "lthnb").glob("*.py"))) <= 8
     for name, path in MODULES.items():
