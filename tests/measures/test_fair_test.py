@@ -26,16 +26,25 @@ def test_every_arm_has_a_change_for_each_rate_and_they_differ(run):
     assert len({tuple(arm) for arm in values.values()}) == 4
 
 
-def test_the_dense_change_is_that_of_a_plain_step(run):
+@pytest.mark.parametrize(("arm", "index"), [("dense", 0), ("ticket", 1)])
+def test_a_change_is_that_of_a_plain_step_under_the_masks(run, arm, index):
+    masks = run.ticket(index).masks
     model = run.ticket(0).model("rewind").train()
     images = run.data.normalise(run.data.train.images)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    loss = F.cross_entropy(model(images), run.data.train.labels)
+    weights = dict(model.named_parameters())
+
+    def masked_loss():
+        with torch.no_grad():
+            for name, mask in masks.items():
+                weights[name] *= mask
+        return F.cross_entropy(model(images), run.data.train.labels)
+
+    loss = masked_loss()
     loss.backward()
     sgd.step()
-    after = F.cross_entropy(model(images), run.data.train.labels)
 
-    assert fair_test.measure(run)["dense"][3] == pytest.approx(float(after - loss), abs=1e-5)
+    assert fair_test.measure(run)[arm][3] == pytest.approx(float(masked_loss() - loss), abs=1e-5)
 
 
 def test_a_small_step_lowers_the_loss_and_pruned_weights_stay_out_of_it(run):

@@ -4,7 +4,8 @@ import dataclasses
 import math
 
 import pytest
-from helpers import made_up
+from helpers import made_up, small
+from helpers.small import TINY
 
 from lthnb import experiments
 from lthnb.config import RunConfig
@@ -23,6 +24,20 @@ def retrained(value, control, seeds=6, **config):
     return [dataclasses.replace(made, rounds=made.rounds[1:]) for made in group]
 
 
+def neighbours(seeds=6):
+    """Runs that are no arm of the test, each near to one in all but one field."""
+    strong = TUNED["demo"] | {"epochs": 80}
+    for change in (
+        {"widths": "2-4-8-16"},  # small dense: an arm of its own
+        {"lr": 0.03},
+        {"epochs": 120, "cycles": 6},
+        {"epochs": 320},
+        {"batch_size": 50},
+    ):
+        config = DEMO | strong | change
+        yield from (made_up.record([0.9], seed=seed, images=500, **config) for seed in range(seeds))
+
+
 def arms(seeds=6):
     """Dense and ticket, tuned and strong; a few arms of others."""
     tuned = TUNED["demo"]
@@ -39,9 +54,10 @@ def arms(seeds=6):
 
 
 def test_every_arm_finds_its_own_runs():
-    data = frame(arms())
+    data = frame([*arms(), *neighbours()])
     means = {name: fair.points(data, name).mean() for name in fair.ARMS}
 
+    assert (means.pop("strong small dense"), means.pop("cyclic tuned dense")) == (90, 90)
     found = {name: round(mean - 2.5, 6) for name, mean in means.items() if not math.isnan(mean)}
     assert found == {
         "dense": 20, "ticket": 30, "tuned dense": 27, "tuned ticket": 31, "strong dense": 35,
@@ -50,10 +66,16 @@ def test_every_arm_finds_its_own_runs():
 
 
 def test_contrasts_are_paired_over_the_seeds_that_both_arms_have():
-    data = frame([made for made in arms() if made.config.train.epochs < 80 or made.config.seed < 4])
+    dense = [made_up.record([seed**2 / 100], seed=seed, images=500, **DEMO | TUNED["demo"] | {"epochs": 80})
+             for seed in (5, 1, 4, 2)]  # fmt: skip
+    data = frame([*made_up.group(0.20, 0.30, 6, **DEMO), *dense])
 
-    assert list(fair.contrast(data, ("ticket", "strong dense"))) == pytest.approx([-5] * 4)
+    difference = fair.contrast(data, ("ticket", "strong dense"))
+    assert difference.index.tolist() == [1, 2, 4, 5]
+    assert list(difference) == pytest.approx([30 + seed - seed**2 for seed in (1, 2, 4, 5)])
     assert len(fair.contrast(data, ("ticket", "dense"))) == 6
+    with pytest.raises(ValueError, match="one is there twice"):
+        fair.contrast(frame([*made_up.group(0.20, 0.30, 6, **DEMO), *dense, *dense]), fair.PRIMARY)
 
 
 @pytest.mark.parametrize(
@@ -134,15 +156,18 @@ class TestTuning:
         assert tuned.groupby(list(RATES)).ngroups == 24 and set(tuned["seed"]) == {100, 101, 102}
         assert {rate: best[rate] for rate in RATES} == TUNED["demo"]
 
-    def test_test_labels_do_not_enter_the_choice(self, tuned):
-        permuted = tuned.copy()
-        tested = permuted["split"] == "test"
-        permuted.loc[tested, ["correct", "accuracy"]] = (
-            permuted.loc[tested, ["correct", "accuracy"]].sample(frac=1, random_state=0).to_numpy()
-        )
+    def test_permuted_test_labels_change_test_and_not_the_choice(self, glyphs, tmp_path):
+        permuted = dataclasses.replace(glyphs, labels=glyphs.labels | {"test": glyphs.labels["test"].flip(0)})
+        told = {}
+        for name, source in (("right", glyphs), ("wrong", permuted)):
+            config = TINY.replace(rounds=0, test_limit=0)
+            made = [small.make(config.replace(seed=seed, lr=lr), source, tmp_path / name)
+                    for seed in (100, 101) for lr in (0.01, 0.1)]  # fmt: skip
+            data = frame(made)
+            told[name] = (data[data["split"] == "test"]["correct"].tolist(), fair.ranked(data))
 
-        assert not permuted.equals(tuned)
-        assert fair.ranked(permuted).equals(fair.ranked(tuned))
+        assert told["right"][0] != told["wrong"][0]
+        assert told["right"][1].equals(told["wrong"][1])
 
     def test_a_reported_seed_may_not_tune(self):
         with pytest.raises(ValueError, match="seed 0 is reported"):
@@ -162,3 +187,9 @@ class TestTuning:
 
         order = fair.ranked(frame(runs))[["lr", "batch_size"]]
         assert order.to_numpy().tolist() == [[0.01, 50], [0.03, 50], [0.01, 10]]
+
+    def test_the_mean_counts_and_not_the_number_of_runs(self):
+        better = [made_up.record([0.3], seed=100, images=500, **DEMO | {"lr": 0.03})]
+        more = [made_up.record([0.2], seed=seed, images=500, **DEMO) for seed in (100, 101)]
+
+        assert fair.ranked(frame(better + more))["lr"].tolist() == [0.03, 0.1]

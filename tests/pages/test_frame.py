@@ -115,3 +115,13 @@ def test_the_published_records_make_one_frame():
     assert data["key"].nunique() == len(records)
     assert len(data) == 3 * sum(len(made.rounds) for made in records)
     assert not data["accuracy"].isna().any()
+
+
+def test_strong_dense_runs_stand_apart_whatever_the_width():
+    own = record([0.2, 0.3], epochs=20, width=48)
+    strong = record([0.4], epochs=80, width=48, lr=0.003)
+    alone, beside = frame.apart(frame.frame([own, strong]))
+
+    assert set(alone["key"]) == {own.config.key}
+    assert set(beside["key"]) == {strong.config.key}
+    assert frame.behind(beside, [own, strong]) == [strong]
