@@ -108,8 +108,8 @@ def fair_test() -> list[Experiment]:
         original("fair_test", ONE | TUNED, **everywhere),
         original("fair_test strong", ONE | STRONG | DENSE, **everywhere),
         original("fair_test strong", ONE | STRONG | {"control": "retrained"}, **everywhere),
-        original("strong", BASE | STRONG | DENSE),
-        original("strong", TWO | STRONG | DENSE),
+        original("strong", BASE | STRONG | DENSE, paper=6, demo=6),
+        original("strong", TWO | STRONG | DENSE, paper=6, demo=6),
         original("fair_more", ONE | {"control": "rewound", "every": 5}),
     ]
     for control in ("shuffled", "reinit"):

@@ -40,8 +40,9 @@ def test_a_gpu_begins_with_the_paper_s_central_rows_and_their_controls():
     arms = (None, "random", "shuffled", "reinit")
     assert central[:4] == [(500, "rand+cutout", control, 6) for control in arms]
     assert central[4:] == [(1000, "auto+cutout", control, 6) for control in arms]
-    assert [line.pages.split()[0] for line in lines[8:15]] == 4 * ["tuning"] + 3 * ["fair_test"]
-    assert all("small" in line.change for line in lines[15:27])
+    fair = 4 * ["tuning"] + 3 * ["fair_test"] + 2 * ["strong"]
+    assert [line.pages.split()[0] for line in lines[8:17]] == fair
+    assert all("small" in line.change for line in lines[17:29])
     long = [seconds > 600 for _, seconds in planned]
     assert any(long) and long == sorted(long)
 
