@@ -144,6 +144,8 @@ def contrasts(data: pd.DataFrame) -> Lines:
             continue
         registered = pair not in EXPLORED
         first, second = (of_arm(data, name).set_index("seed")["precision"] for name in pair)
+        mixed = first[values.index] != second[values.index]
+        trained = [f"{points(data, name, 'train').mean():.0f}" for name in pair]
         yield {
             "contrast": " - ".join(pair),
             "seeds": len(values),
@@ -152,8 +154,8 @@ def contrasts(data: pd.DataFrame) -> Lines:
             "passes Holm": passed.get(pair, ""),
             "t test p": f"{stats.t_test(values):.4f}" if registered else "",
             "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
-            "in two precisions": int((first != second.reindex(first.index)).loc[values.index].sum()),
-            "train of either (%)": " / ".join(f"{points(data, name, 'train').mean():.0f}" for name in pair),
+            "in two precisions": int(mixed.sum()),
+            "train of either (%)": " / ".join(trained),
         }
 
 

@@ -20,7 +20,8 @@ def arms(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
         values = fair.points(data, name)
         if len(values):
             spread_at(ax, position, values, TICKET if "ticket" in name else DENSE)
-    ax.set_xticks(range(len(fair.SHOWN)), [name.replace(" ", "\n") for name in fair.SHOWN])
+    labels = [name.replace(" ", "\n") for name in fair.SHOWN]
+    ax.set_xticks(range(len(labels)), labels)
     ax.set_ylabel("test accuracy (%)")
     return ax
 
