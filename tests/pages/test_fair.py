@@ -193,3 +193,11 @@ class TestTuning:
         more = [made_up.record([0.2], seed=seed, images=500, **DEMO) for seed in (100, 101)]
 
         assert fair.ranked(frame(better + more))["lr"].tolist() == [0.03, 0.1]
+
+
+def test_labels_at_random_leave_the_test_images_at_chance():
+    random = frame([made for made in PUBLISHED if made.config.data.label_noise == 0.9])
+    tested = random[random["split"] == "test"]["accuracy"]
+
+    assert len(tested) >= 3
+    assert 100 * tested.mean() == pytest.approx(10, abs=2)
