@@ -7,7 +7,7 @@ from typing import Any
 from lthnb.config import PROFILES, ParameterError, RunConfig
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.splits import subset_size
-from lthnb.schedules import RATES, STRONG, scheduled
+from lthnb.schedules import RATES, STRONG, TUNED, scheduled
 from lthnb.training.networks import Architecture, prunable, small_dense
 
 
@@ -39,7 +39,6 @@ TWO = {"fraction": 1000, "augment": "auto+cutout"}
 BASE = {"fraction": 500, "augment": "base"}
 PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
 DENSE = {"rounds": 0}
-TUNED = {"tuned": True}  # learning rate, batch size and weight decay by val
 OTHER_SIZES = (
     (1000, "base"),
     (500, "auto+cutout"),

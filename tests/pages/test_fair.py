@@ -12,7 +12,7 @@ from lthnb.config import RunConfig
 from lthnb.pages import fair, stats
 from lthnb.pages.frame import frame
 from lthnb.runs.record import load_all
-from lthnb.schedules import RATES, STRONG, TUNED, rates, scheduled, times
+from lthnb.schedules import CHOSEN, RATES, STRONG, rates, scheduled, times
 
 DEMO = {"width": 16, "epochs": 20, "batch_size": 50, "rate": 0.488}
 PUBLISHED = load_all("book/runs")
@@ -26,7 +26,7 @@ def retrained(value, control, seeds=6, **config):
 
 def neighbours(seeds=6):
     """Runs that are no arm of the test, each near to one in all but one field."""
-    strong = TUNED["demo"] | {"epochs": 80}
+    strong = CHOSEN["demo"] | {"epochs": 80}
     for change in (
         {"widths": "2-4-8-16"},  # small dense: an arm of its own
         {"lr": 0.03},
@@ -40,7 +40,7 @@ def neighbours(seeds=6):
 
 def arms(seeds=6):
     """Dense and ticket, tuned and strong; a few arms of others."""
-    tuned = TUNED["demo"]
+    tuned = CHOSEN["demo"]
     strong = tuned | {"epochs": 80}
     dense = [made_up.record([0.35 + s / 100], seed=s, images=500, **DEMO | strong) for s in range(seeds)]
     return [
@@ -66,7 +66,7 @@ def test_every_arm_finds_its_own_runs():
 
 
 def test_contrasts_are_paired_over_the_seeds_that_both_arms_have():
-    dense = [made_up.record([seed**2 / 100], seed=seed, images=500, **DEMO | TUNED["demo"] | {"epochs": 80})
+    dense = [made_up.record([seed**2 / 100], seed=seed, images=500, **DEMO | CHOSEN["demo"] | {"epochs": 80})
              for seed in (5, 1, 4, 2)]  # fmt: skip
     data = frame([*made_up.group(0.20, 0.30, 6, **DEMO), *dense])
 
@@ -154,7 +154,7 @@ class TestTuning:
         best = fair.ranked(tuned).iloc[0]
 
         assert tuned.groupby(list(RATES)).ngroups == 24 and set(tuned["seed"]) == {100, 101, 102}
-        assert {rate: best[rate] for rate in RATES} == TUNED["demo"]
+        assert {rate: best[rate] for rate in RATES} == CHOSEN["demo"]
 
     def test_permuted_test_labels_change_test_and_not_the_choice(self, glyphs, tmp_path):
         permuted = dataclasses.replace(glyphs, labels=glyphs.labels | {"test": glyphs.labels["test"].flip(0)})
