@@ -138,6 +138,8 @@ def noise_sizes_and_switches() -> list[Experiment]:
         planned.append(original("fair_noise", ONE | STRONG | DENSE | {"label_noise": noise}, demo=3))
     for noise in (0.2, 0.4):
         planned.append(original("fair_noise", ONE | {"label_noise": noise}, demo=3))
+    found = {"label_noise": 0.4, "control": "retrained"}
+    planned.append(original("fair_noise", ONE | STRONG | found, demo=3))
     planned.append(original("fair_size", {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}, demo=3))
     for switch in ("rewind", "cutout"):
         planned.append(original("fair_switches", ONE | {switch: "as_released"}, demo=3))

@@ -8,7 +8,7 @@ import pandas as pd
 from lthnb.pages import stats
 from lthnb.pages.frame import pick
 from lthnb.pages.summary import Numbers, plain, spread
-from lthnb.pages.tables import Lines, percent, table
+from lthnb.pages.tables import Lines, percent, table, trained
 from lthnb.schedules import RATES
 
 MARGIN = 3.0  # points either way within which two arms are alike
@@ -145,7 +145,6 @@ def contrasts(data: pd.DataFrame) -> Lines:
         registered = pair not in EXPLORED
         first, second = (of_arm(data, name).set_index("seed")["precision"] for name in pair)
         mixed = first[values.index] != second[values.index]
-        trained = [f"{points(data, name, 'train').mean():.0f}" for name in pair]
         yield {
             "contrast": " - ".join(pair),
             "seeds": len(values),
@@ -155,7 +154,7 @@ def contrasts(data: pd.DataFrame) -> Lines:
             "t test p": f"{stats.t_test(values):.4f}" if registered else "",
             "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
             "in two precisions": int(mixed.sum()),
-            "train of either (%)": " / ".join(trained),
+            "train of either (%)": trained(*(of_arm(data, name, "train") for name in pair)),
         }
 
 
@@ -170,16 +169,18 @@ def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
 @table
 def best_rates(data: pd.DataFrame) -> Lines:
     """The best of the learning rates tried, for each arm and length; chosen on test, so for looking only."""
-    tested = pick(data[data["dense"] | data["ticket"]], split="test", cycles=1)
-    for (epochs, arm), rows in tested[tested["arm"].isin(["dense", "ticket"])].groupby(["epochs", "arm"]):
-        best = rows.groupby("lr")["accuracy"].mean().idxmax()
+    steps = pick(data[data["dense"] | data["ticket"]], cycles=1)
+    for (epochs, arm), rows in steps[steps["arm"].isin(["dense", "ticket"])].groupby(["epochs", "arm"]):
+        tested = pick(rows, split="test")
+        best = tested.groupby("lr")["accuracy"].mean().idxmax()
         yield {
             "epochs": epochs,
             "arm": arm,
             "rates tried": rows["lr"].nunique(),
             "best rate": f"{best:g}",
-            "seeds": pick(rows, lr=best)["seed"].nunique(),
-            "test (%)": percent(pick(rows, lr=best)),
+            "seeds": pick(tested, lr=best)["seed"].nunique(),
+            "test (%)": percent(pick(tested, lr=best)),
+            "train (%)": trained(pick(rows, lr=best, split="train")),
         }
 
 
@@ -187,17 +188,15 @@ def best_rates(data: pd.DataFrame) -> Lines:
 def noise(data: pd.DataFrame) -> Lines:
     """Accuracy on test, on train as labelled, and the share of wrong labels that is fitted."""
     for share, group in data.groupby("label_noise"):
-        for name in ("dense", "ticket", "strong dense"):
-            tested = of_arm(group, name)
-            if len(tested):
+        for name in ("dense", "ticket", "strong dense", "strong ticket"):
+            rows = {split: of_arm(group, name, split) for split in ("test", "train", "wrong")}
+            if len(rows["test"]):
                 yield {
                     "wrong labels (%)": f"{100 * share:.0f}",
                     "arm": name,
-                    "seeds": len(tested),
-                    **{
-                        f"{split} (%)": percent(of_arm(group, name, split))
-                        for split in ("test", "train", "wrong")
-                    },
+                    "seeds": len(rows["test"]),
+                    **{f"{split} (%)": percent(counted) for split, counted in rows.items()},
+                    "train - test (points)": str(stats.interval(stats.paired(rows["train"], rows["test"]))),
                 }
 
 
@@ -222,6 +221,7 @@ def switches(data: pd.DataFrame) -> Lines:
             "dense (%)": percent(of_arm(rows, "dense")),
             "ticket (%)": percent(of_arm(rows, "ticket")),
             "gain (points)": str(stats.interval(contrast(rows, ("ticket", "dense")))),
+            "train of both (%)": trained(*(of_arm(rows, name, "train") for name in ("dense", "ticket"))),
         }
 
 

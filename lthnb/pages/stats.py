@@ -207,22 +207,27 @@ def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
 
     ``data`` holds runs of one size. Also ``small dense - dense``: what fewer weights alone do.
     """
-    tickets = at(pick(data, arm="ticket"), "ticket")
-    same_round = pick(data, round=tickets["round"].iloc[0], split="test")
-    rows = {
-        "ticket": tickets,
-        "dense": at(pick(data, arm="dense"), "dense"),
-        "small dense": nearest_size(data, tickets["kept"].iloc[0]),
-        **{name: pick(same_round, arm=name) for name in CONTROLS},
-    }
+    rows = around_the_ticket(data)
     points = {name: 100 * of_arm.set_index("seed")["accuracy"] for name, of_arm in rows.items()}
     ticket = points.pop("ticket")
     differences = {name: difference(ticket, other) for name, other in points.items()}
     return differences | {"small dense - dense": difference(points["small dense"], points["dense"])}
 
 
+def around_the_ticket(data: pd.DataFrame, split: str = "test") -> dict[str, pd.DataFrame]:
+    """Rows of the ticket at the paper's round, the dense network, and the controls at that round or size."""
+    tickets = at(pick(data, arm="ticket"), "ticket", split)
+    same_round = pick(data, round=tickets["round"].iloc[0], split=split)
+    return {
+        "ticket": tickets,
+        "dense": at(pick(data, arm="dense"), "dense", split),
+        "small dense": pick(nearest_size(data, tickets["kept"].iloc[0]), split=split),
+        **{name: pick(same_round, arm=name) for name in CONTROLS},
+    }
+
+
 def nearest_size(data: pd.DataFrame, weights: int) -> pd.DataFrame:
     """Of small dense networks of several widths, the rows of those nearest to a number of weights."""
-    small = at(pick(data, arm="small dense"), "dense")
+    small = pick(data, arm="small dense")
     off = np.log(small["kept"] / weights).abs()
     return pick(small, widths=small["widths"][off.idxmin()])

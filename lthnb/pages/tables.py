@@ -34,6 +34,11 @@ def percent(rows: pd.DataFrame) -> str:
     return str(stats.interval(100 * rows["accuracy"]))
 
 
+def trained(*arms: pd.DataFrame) -> str:
+    """Mean accuracies of some arms on train, whose rows are given, in percent."""
+    return " / ".join(f"{100 * rows['accuracy'].mean():.0f}" for rows in arms)
+
+
 def mean_gain(data: pd.DataFrame, which: str, split: str) -> str:
     """Mean gain over seeds, in points, without its interval."""
     return f"{stats.gains(data, which, split).mean():.1f}"
@@ -51,7 +56,7 @@ def by_round(data: pd.DataFrame) -> Lines:
 
 @table
 def selection(data: pd.DataFrame) -> Lines:
-    """Test accuracy and paired gain over dense under each rule for the round: mean and 95 % interval.
+    """Accuracy and paired gain over dense on test under each rule for the round: mean and 95 % interval.
 
     A rule that gives some run no round is left out.
     """
@@ -63,6 +68,7 @@ def selection(data: pd.DataFrame) -> Lines:
                 "ticket": rule,
                 "density (%)": "-".join(dict.fromkeys(edges)),
                 "test accuracy (%)": percent(tickets),
+                "train (%)": percent(at(data, which, "train")),
                 "gain (points)": str(stats.interval(stats.gains(data, which))),
             }
 
@@ -75,7 +81,7 @@ def gains(data: pd.DataFrame, strong: pd.DataFrame) -> Lines:
         tickets = at(group, "ticket")
         chosen = at(group, "chosen")
         best = pick(strong, images=images, augment=augment)
-        trained = [at(group, "dense", "train"), at(group, "ticket", "train"), at(best, "dense", "train")]
+        fitted = [at(group, "dense", "train"), at(group, "ticket", "train"), at(best, "dense", "train")]
         yield {
             "images": f"{images:,}",
             "augmentation": augment,
@@ -84,7 +90,7 @@ def gains(data: pd.DataFrame, strong: pd.DataFrame) -> Lines:
             "ticket (%)": percent(tickets),
             "strong dense (%)": percent(at(best, "dense")),
             "gain (points)": str(stats.interval(stats.gains(group))),
-            "train of the three (%)": " / ".join(f"{100 * rows['accuracy'].mean():.0f}" for rows in trained),
+            "train of the three (%)": trained(*fitted),
             "density (%)": f"{100 * tickets['density'].mean():.1f}",
             "density by val (%)": f"{100 * np.exp(np.log(chosen['density']).mean()):.1f}",
             "gain by val (points)": mean_gain(group, "chosen", "test"),
@@ -113,27 +119,30 @@ def strong_contrasts(data: pd.DataFrame) -> Lines:
         for name, rows in pick(group, split="test").groupby("arm", sort=False):
             points = stats.paired(tickets, rows)
             if name != "ticket" and len(points):
-                trained = [pick(group, arm=arm, split="train")["accuracy"].mean() for arm in ("ticket", name)]
+                fitted = [pick(group, arm=arm, split="train") for arm in ("ticket", name)]
                 yield {
                     "images": f"{images:,}",
                     "augmentation": augment,
                     "strong ticket minus strong": name,
                     "seeds": len(points),
                     "difference (points)": str(stats.interval(points)),
-                    "train of both (%)": " / ".join(f"{100 * fitted:.0f}" for fitted in trained),
+                    "train of both (%)": trained(*fitted),
                 }
 
 
 @table
 def contrasts(data: pd.DataFrame) -> Lines:
-    """Ticket minus each control, by number of images: mean and 95 % interval, in points."""
+    """Ticket minus each control, by number of images, in points: mean and 95 % interval; train of both."""
     for images, group in data.groupby("images"):
+        fitted = stats.around_the_ticket(group, "train")
         for name, points in stats.contrasts(group).items():
+            first, _, second = name.rpartition(" - ")
             yield {
                 "images": f"{images:,}",
-                "ticket minus": f"({name})" if " - " in name else name,
+                "ticket minus": f"({name})" if first else name,
                 "seeds": len(points),
                 "difference (points)": str(stats.interval(points)),
+                "train of both (%)": trained(fitted[first or "ticket"], fitted[second]),
             }
 
 

@@ -59,8 +59,8 @@ def test_the_gain_table_has_a_line_for_each_size_and_augmentation():
 def test_the_table_of_contrasts_puts_the_effect_of_size_alone_last():
     table = tables.contrasts(frame(made_up.controls()))
 
-    assert list(table.iloc[2]) == ["500", "random masks", 3, "8.0 ± 0.0"]
-    assert list(table.iloc[-1]) == ["500", "(small dense - dense)", 3, "1.0 ± 0.0"]
+    assert list(table.iloc[2]) == ["500", "random masks", 3, "8.0 ± 0.0", "100 / 100"]
+    assert list(table.iloc[-1]) == ["500", "(small dense - dense)", 3, "1.0 ± 0.0", "100 / 100"]
 
 
 def test_the_table_of_strong_contrasts_leaves_out_what_has_no_ticket():
