@@ -111,9 +111,8 @@ def fair_test() -> list[Experiment]:
         original("strong", TWO | STRONG | DENSE, paper=6, demo=6),
         original("fair_more", ONE | {"control": "rewound", "every": 5}),
     ]
-    for control in ("shuffled", "reinit"):
-        planned.append(original("strong", ONE | STRONG | {"control": control}))
-    planned.append(original("strong", ONE | STRONG | {"small": 5}))
+    for change in ({"control": "shuffled"}, {"control": "reinit"}, {"small": 5}):
+        planned.append(original("strong", ONE | STRONG | change))
     for rates in ({}, TUNED):
         for cycles in (1, 6):
             planned.append(original("fair_more", ONE | DENSE | rates | {"times": 6, "cycles": cycles}))
@@ -126,24 +125,23 @@ def ladder(times: int, **seeds: int) -> list[Experiment]:
     for lr in (0.003, 0.01, 0.03, 0.1):
         if times > 1 or lr < 0.1:
             step = ONE | {"lr": lr, "times": times}
-            planned.append(original("fair_ladder", step | DENSE, **seeds))
-            planned.append(original("fair_ladder", step | {"control": "retrained", "found_lr": 0.1}, **seeds))
+            ticket = {"control": "retrained", "found_lr": 0.1}
+            planned += [original("fair_ladder", step | arm, **seeds) for arm in (DENSE, ticket)]
     return planned
 
 
 def noise_sizes_and_switches() -> list[Experiment]:
     """Wrong labels, more images in as many steps, and the switches of the released code."""
-    planned = []
-    for noise in (0.2, 0.4, 0.9):  # 0.9 of ten classes: labels at random
-        planned.append(original("fair_noise", ONE | STRONG | DENSE | {"label_noise": noise}, demo=3))
-    for noise in (0.2, 0.4):
-        planned.append(original("fair_noise", ONE | {"label_noise": noise}, demo=3))
-    found = {"label_noise": 0.4, "control": "retrained"}
-    planned.append(original("fair_noise", ONE | STRONG | found, demo=3))
-    planned.append(original("fair_size", {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}, demo=3))
-    for switch in ("rewind", "cutout"):
-        planned.append(original("fair_switches", ONE | {switch: "as_released"}, demo=3))
-    return planned
+    noisy = [ONE | STRONG | DENSE | {"label_noise": noise} for noise in (0.2, 0.4, 0.9)]  # 0.9: at random
+    noisy += [ONE | {"label_noise": noise} for noise in (0.2, 0.4)]
+    noisy.append(ONE | STRONG | {"label_noise": 0.4, "control": "retrained"})
+    more_images = {"fraction": 5000, "augment": "rand+cutout", "times": 0.4}
+    switched = [ONE | {switch: "as_released"} for switch in ("rewind", "cutout")]
+    return [
+        *[original("fair_noise", change, demo=3) for change in noisy],
+        original("fair_size", more_images, demo=3),
+        *[original("fair_switches", change, demo=3) for change in switched],
+    ]
 
 
 PLAN = [

@@ -5,7 +5,7 @@ import pandas as pd
 
 from lthnb.pages import stats
 from lthnb.pages.frame import at, behind, frame, pick
-from lthnb.pages.summary import ROWS, Numbers, by_label, over, plain, spread
+from lthnb.pages.summary import ROWS, Numbers, by_label, over, plain
 from lthnb.runs.choice import ticket_round
 from lthnb.runs.record import Record
 
@@ -46,9 +46,9 @@ def at_size(data: pd.DataFrame, strong: pd.DataFrame) -> Numbers:
     return {
         "images": data["images"].iloc[0],
         "n": random.n,
-        **spread("random", random),
-        **spread("shuffled", shuffled),
-        **spread("capacity", capacity),
+        **stats.spread("random", random),
+        **stats.spread("shuffled", shuffled),
+        **stats.spread("capacity", capacity),
         "small": differences["small dense"].mean(),
         "reinit": differences["reinitialised"].mean(),
         "p": stats.sign_flip(differences["random masks"]),

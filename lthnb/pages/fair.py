@@ -2,19 +2,30 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lthnb.pages import stats
 from lthnb.pages.frame import pick
-from lthnb.pages.summary import Numbers, plain, spread
+from lthnb.pages.summary import Numbers, plain
 from lthnb.pages.tables import Lines, percent, table, trained
 from lthnb.schedules import RATES
 
 MARGIN = 3.0  # points either way within which two arms are alike
-PUBLISHED = {"rates": "published", "times": 1, "cycles": 1}
-TUNED = {"rates": "tuned", "times": 1, "cycles": 1}
-STRONG = {"rates": "tuned", "times": 4, "cycles": 1}
+PUBLISHED = {
+    "rates": "published",
+    "times": 1,
+    "cycles": 1,
+}
+TUNED = {
+    "rates": "tuned",
+    "times": 1,
+    "cycles": 1,
+}
+STRONG = {
+    "rates": "tuned",
+    "times": 4,
+    "cycles": 1,
+}
 ARMS: dict[str, dict[str, Any]] = {
     "dense": PUBLISHED | {"arm": "dense"},
     "ticket": PUBLISHED | {"arm": "ticket"},
@@ -65,8 +76,7 @@ def of_arm(data: pd.DataFrame, name: str, split: str = "test") -> pd.DataFrame:
 
 def points(data: pd.DataFrame, name: str, split: str = "test") -> pd.Series:
     """Accuracy of an arm in percent, by seed."""
-    rows = of_arm(data, name, split)
-    return 100 * rows.set_index("seed")["accuracy"].sort_index()
+    return stats.by_seed(of_arm(data, name, split))
 
 
 def contrast(data: pd.DataFrame, pair: Pair) -> pd.Series:
@@ -104,13 +114,12 @@ def numbers(data: pd.DataFrame, profile: str) -> Numbers:
         for split in ("test", "train"):
             values[f"{name} {split}"] = points(data, name, split).mean()
     for pair in (PRIMARY, *SECONDARY, *EXPLORED[:2]):
-        values |= spread(" minus ".join(pair), stats.interval(contrast(data, pair)))
+        values |= stats.spread(" minus ".join(pair), stats.interval(contrast(data, pair)))
     primary = contrast(data, PRIMARY)
-    strong = of_arm(data, "strong dense", "train")
     return plain(
         profile=profile,
         n=len(primary),
-        meaning=meaning(stats.interval(primary), fit=strong["accuracy"].mean()),
+        meaning=meaning(stats.interval(primary), fit=values["strong dense train"] / 100),
         p=stats.sign_flip(primary),
         **{name.replace(" ", "_"): value for name, value in values.items()},
     )
@@ -122,16 +131,30 @@ def arms(data: pd.DataFrame) -> Lines:
     for name in ARMS:
         tested = of_arm(data, name)
         if len(tested):
+            first = tested.iloc[0]
             yield {
                 "arm": name,
-                "learning rate": f"{tested['lr'].iloc[0]:g}",
-                "epochs": tested["epochs"].iloc[0],
-                "steps": tested["steps"].iloc[0],
+                "learning rate": f"{first['lr']:g}",
+                "epochs": first["epochs"],
+                "steps": first["steps"],
                 "seeds": len(tested),
                 "test (%)": percent(tested),
                 "train (%)": percent(of_arm(data, name, "train")),
                 "hours": f"{tested['seconds'].sum() / 3600:.2f}",
             }
+
+
+def cells(data: pd.DataFrame, pair: Pair, values: pd.Series) -> dict[str, Any]:
+    """What a table tells of a contrast, whose differences by seed are given."""
+    first, second = (of_arm(data, name).set_index("seed")["precision"] for name in pair)
+    mixed = first[values.index] != second[values.index]
+    return {
+        "contrast": " - ".join(pair),
+        "seeds": len(values),
+        "difference (points)": str(stats.interval(values)),
+        "in two precisions": int(mixed.sum()),
+        "train of either (%)": trained(*(of_arm(data, name, "train") for name in pair)),
+    }
 
 
 @table
@@ -140,22 +163,15 @@ def contrasts(data: pd.DataFrame) -> Lines:
     passed = secondary_passed(data)
     for pair in (PRIMARY, *SECONDARY, *EXPLORED):
         values = contrast(data, pair)
-        if not len(values):
-            continue
         registered = pair not in EXPLORED
-        first, second = (of_arm(data, name).set_index("seed")["precision"] for name in pair)
-        mixed = first[values.index] != second[values.index]
-        yield {
-            "contrast": " - ".join(pair),
-            "seeds": len(values),
-            "difference (points)": str(stats.interval(values)),
-            "registered": "primary" if pair == PRIMARY else "secondary" if registered else "",
-            "passes Holm": passed.get(pair, ""),
-            "t test p": f"{stats.t_test(values):.4f}" if registered else "",
-            "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
-            "in two precisions": int(mixed.sum()),
-            "train of either (%)": trained(*(of_arm(data, name, "train") for name in pair)),
-        }
+        if len(values):
+            yield {
+                **cells(data, pair, values),
+                "registered": "primary" if pair == PRIMARY else "secondary" if registered else "",
+                "passes Holm": passed.get(pair, ""),
+                "t test p": f"{stats.t_test(values):.4f}" if registered else "",
+                "sign-flip p": f"{stats.sign_flip(values):.3f}" if registered else "",
+            }
 
 
 def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
@@ -166,67 +182,8 @@ def secondary_passed(data: pd.DataFrame) -> dict[Pair, bool]:
     return stats.holm({pair: stats.t_test(differences) for pair, differences in values.items()})
 
 
-@table
-def best_rates(data: pd.DataFrame) -> Lines:
-    """The best of the learning rates tried, for each arm and length; chosen on test, so for looking only."""
-    steps = pick(data[data["dense"] | data["ticket"]], cycles=1)
-    for (epochs, arm), rows in steps[steps["arm"].isin(["dense", "ticket"])].groupby(["epochs", "arm"]):
-        tested = pick(rows, split="test")
-        best = tested.groupby("lr")["accuracy"].mean().idxmax()
-        yield {
-            "epochs": epochs,
-            "arm": arm,
-            "rates tried": rows["lr"].nunique(),
-            "best rate": f"{best:g}",
-            "seeds": pick(tested, lr=best)["seed"].nunique(),
-            "test (%)": percent(pick(tested, lr=best)),
-            "train (%)": trained(pick(rows, lr=best, split="train")),
-        }
-
-
-@table
-def noise(data: pd.DataFrame) -> Lines:
-    """Accuracy on test, on train as labelled, and the share of wrong labels that is fitted."""
-    for share, group in data.groupby("label_noise"):
-        for name in ("dense", "ticket", "strong dense", "strong ticket"):
-            rows = {split: of_arm(group, name, split) for split in ("test", "train", "wrong")}
-            if len(rows["test"]):
-                yield {
-                    "wrong labels (%)": f"{100 * share:.0f}",
-                    "arm": name,
-                    "seeds": len(rows["test"]),
-                    **{f"{split} (%)": percent(counted) for split, counted in rows.items()},
-                    "train - test (points)": str(stats.interval(stats.paired(rows["train"], rows["test"]))),
-                }
-
-
-@table
-def first_steps(measures: dict[str, dict[str, Any]]) -> Lines:
-    """What one step at the rewind weights adds to the training loss, by learning rate: means over seeds."""
-    for name in ("dense", "ticket", "shuffled") if measures else ():
-        added = np.mean([values[name] for values in measures.values()], axis=0)
-        rates = next(iter(measures.values()))["rates"]
-        change = {f"at {rate:g}": f"{value:+.3f}" for rate, value in zip(rates, added, strict=True)}
-        yield {"one step of": name, "seeds": len(measures), **change}
-
-
-@table
-def switches(data: pd.DataFrame) -> Lines:
-    """Gain of the published ticket over its dense network, with each switch of the released code."""
-    for (rewind, cutout), rows in data.groupby(["rewind", "cutout"]):
-        yield {
-            "rewind": rewind,
-            "cutout": cutout,
-            "seeds": rows["seed"].nunique(),
-            "dense (%)": percent(of_arm(rows, "dense")),
-            "ticket (%)": percent(of_arm(rows, "ticket")),
-            "gain (points)": str(stats.interval(contrast(rows, ("ticket", "dense")))),
-            "train of both (%)": trained(*(of_arm(rows, name, "train") for name in ("dense", "ticket"))),
-        }
-
-
 def ranked(data: pd.DataFrame) -> pd.DataFrame:
-    """Settings of tuning runs by right answers on val; of equals fewer steps, then the lower learning rate.
+    """Settings of tuning runs by mean accuracy on val; of equals fewer steps, then the lower learning rate.
 
     Raises:
         ValueError: a run has a seed that is reported.
@@ -235,7 +192,9 @@ def ranked(data: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"seed {data['seed'].min()} is reported and may not tune")
     groups = pick(data, split="val").groupby(list(RATES), as_index=False)
     settings = groups.agg(
-        runs=("seed", "nunique"), right=("correct", "sum"), asked=("total", "sum"), steps=("steps", "first")
+        runs=("seed", "nunique"),
+        val=("accuracy", "mean"),
+        steps=("steps", "first"),
     )
-    settings["val (%)"] = (100 * settings["right"] / settings["asked"]).round(4)
+    settings["val (%)"] = (100 * settings.pop("val")).round(4)
     return settings.sort_values(["val (%)", "steps", "lr"], ascending=[False, True, True])

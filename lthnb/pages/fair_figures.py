@@ -54,8 +54,7 @@ def ladder(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
             if len(means):
                 ax.plot(
                     means,
-                    style,
-                    marker="o",
+                    f"o{style}",
                     markersize=4,
                     color=colour,
                     label=f"{arm}, {cells['epochs'].iloc[0]} epochs",

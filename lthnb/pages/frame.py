@@ -11,10 +11,10 @@ from lthnb.config import RunConfig, bare_name
 from lthnb.runs.choice import ticket_round, val_round
 from lthnb.runs.record import Record
 
-NETWORK = ("model", "width", "widths", "control", "rounds", "rate", "rewind")
-TRAINING = ("epochs", "batch_size", "lr", "weight_decay", "cycles", "augment", "cutout")
-# fields that become columns of their own name
-CONFIGURED = ("images", "label_noise", "seed", *NETWORK, *TRAINING)
+CONFIGURED = tuple(  # fields that become columns of their own name
+    "images label_noise seed model width widths control rounds rate rewind "
+    "epochs batch_size lr weight_decay cycles augment cutout".split()
+)
 FLAGS = ("dense", "ticket", "chosen", "best")
 COUNTED = ("split", "correct", "total", "accuracy", "peak")
 ABOUT = ("key", "data", "name", "sha256", "side", "steps", "rates", "times", "precision", "seconds")

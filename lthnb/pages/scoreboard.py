@@ -109,8 +109,8 @@ def result_words(row: Row) -> list[str]:
     if not ours:
         return [theirs, "-", "-", gain, "-", f"{entry['missing']}; {page}"]
     here = f"{ours['dense']:.1f} → {ours['ticket']:.1f}"
-    half = "" if ours["n"] < 2 else f" ± {ours['gain_high'] - ours['gain']:.1f}"
-    gains = f"{gain} → {ours['gain']:+.1f}{half}"
+    half = ours["gain_high"] - ours["gain"]
+    gains = f"{gain} → {ours['gain']:+.1f} ± {half:.1f}"
     return [
         theirs,
         here,

@@ -48,6 +48,16 @@ def interval(values: Values) -> Interval:
     return Interval(mean, mean - half, mean + half, tuple(numbers))
 
 
+def spread(name: str, around: Interval) -> dict[str, float | str]:
+    """A mean and the ends of its interval, by name."""
+    return {
+        name: around.mean,
+        f"{name}_spread": str(around),
+        f"{name}_low": around.low,
+        f"{name}_high": around.high,
+    }
+
+
 def prediction(values: Values) -> Interval:
     """Interval that holds one more value of the same kind: mean +- t s sqrt(1 + 1/n)."""
     around = interval(values)
@@ -108,16 +118,17 @@ def difference(first: pd.Series, second: pd.Series) -> pd.Series:
     return first - second
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
-    """Accuracy in rows of one arm minus that of another, in points, of the seeds that both have.
+def by_seed(rows: pd.DataFrame) -> pd.Series:
+    """Accuracy in rows of one arm, in percent, by seed; ``ValueError`` where a seed is there twice."""
+    accuracies = rows.set_index("seed")["accuracy"].sort_index()
+    if accuracies.index.has_duplicates:
+        raise ValueError(f"seeds {[*accuracies.index]}: one is there twice")
+    return 100 * accuracies
 
-    Raises:
-        ValueError: an arm has a seed twice.
-    """
-    one, other = (rows.set_index("seed")["accuracy"] for rows in (first, second))
-    if not (one.index.is_unique and other.index.is_unique):
-        raise ValueError(f"seeds {sorted(one.index)} and {sorted(other.index)}: one is there twice")
-    return (100 * (one - other)).dropna().sort_index()
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.Series:
+    """Accuracy in rows of one arm minus that of another, in points, of the seeds that both have."""
+    return (by_seed(first) - by_seed(second)).dropna()
 
 
 def gains(data: pd.DataFrame, which: str = "ticket", split: str = "test") -> pd.Series:
@@ -135,10 +146,7 @@ def outcome(data: pd.DataFrame, split: str = "test") -> dict[str, float | int | 
     return {
         "dense": float(100 * dense),
         "ticket": float(100 * ticket),
-        "gain": gain.mean,
-        "gain_spread": str(gain),
-        "gain_low": gain.low,
-        "gain_high": gain.high,
+        **spread("gain", gain),
         "n": gain.n,
     }
 
@@ -208,7 +216,7 @@ def contrasts(data: pd.DataFrame) -> dict[str, pd.Series]:
     ``data`` holds runs of one size. Also ``small dense - dense``: what fewer weights alone do.
     """
     rows = around_the_ticket(data)
-    points = {name: 100 * of_arm.set_index("seed")["accuracy"] for name, of_arm in rows.items()}
+    points = {name: by_seed(of_arm) for name, of_arm in rows.items()}
     ticket = points.pop("ticket")
     differences = {name: difference(ticket, other) for name, other in points.items()}
     return differences | {"small dense - dense": difference(points["small dense"], points["dense"])}

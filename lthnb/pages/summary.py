@@ -47,14 +47,12 @@ def imp(data: pd.DataFrame, strong: pd.DataFrame, profile: str) -> Numbers:
 def against_strong(data: pd.DataFrame, strong: pd.DataFrame) -> Numbers:
     """The strong dense network in percent, ticket minus it in points, and what all three fit of train."""
     points = over(data, strong)
-    train = stats.outcome(data, "train")
     return {
         "strong": 100 * at(strong, "dense")["accuracy"].mean(),
         "strong_n": len(points),
         "strong_train": 100 * at(strong, "dense", "train")["accuracy"].mean(),
-        **spread("over_strong", stats.interval(points)),
-        "train_dense": train["dense"],
-        "train_ticket": train["ticket"],
+        **stats.spread("over_strong", stats.interval(points)),
+        **prefixed("train", stats.outcome(data, "train")),
     }
 
 
@@ -92,7 +90,7 @@ def low_data(
         series=len(taus),
         taus=taus.count(),
         tau=taus.mean(),
-        **spread("primary", stats.interval(primary)),
+        **stats.spread("primary", stats.interval(primary)),
         p=stats.sign_flip(primary),
         **against_strong(pick(original, **one), pick(strong, **one)),
         **by_size(whole),
@@ -110,9 +108,7 @@ def headline(data: pd.DataFrame, row: str, profile: str) -> Numbers:
     return {
         "images": entry["images"],
         "n": gain.n,
-        "gain": gain.mean,
-        "low": gain.low,
-        "high": gain.high,
+        **stats.spread("gain", gain),
         "fit": stats.gains(group, split="train").mean(),
         "published": published,
         "verdict": stats.judged(group, published, profile) if comparable else "nothing to compare",
@@ -140,16 +136,10 @@ def at_papers_width(wide: pd.DataFrame) -> Numbers:
     if wide.empty:
         return {}
     entry = scoreboard.published()[ROWS["one"]]
-    test = stats.outcome(wide)
-    train = stats.outcome(wide, "train")
     return {
-        "wide_n": test["n"],
-        "wide_dense": test["dense"],
-        "wide_ticket": test["ticket"],
-        "wide_gain": test["gain"],
+        **prefixed("wide", stats.outcome(wide)),
+        **prefixed("wide_train", stats.outcome(wide, "train")),
         "wide_gains": ", ".join(f"{gain:+.1f}" for gain in stats.gains(wide)),
-        "wide_train_dense": train["dense"],
-        "wide_train_ticket": train["ticket"],
         "paper_dense": entry["dense"],
         "paper_ticket": entry["ticket"],
     }
@@ -182,8 +172,8 @@ def layers(records: list[Record], shares: pd.DataFrame, measures: inside.Measure
         density=100 * records[0].density[index],
         stem=100 * densities["stem"],
         stage4=100 * densities["stage 4"],
-        **spread("explained", stats.interval(explained["init"])),
-        **spread("rewind", stats.interval(explained["rewind"])),
+        **stats.spread("explained", stats.interval(explained["init"])),
+        **stats.spread("rewind", stats.interval(explained["rewind"])),
         shared=tickets.mean(),
         early=rewind.mean(),
         shared_low=primary.low,
@@ -202,14 +192,9 @@ def by_label(groups: dict[str, Numbers]) -> Numbers:
     return {f"{name}_{label}": value for label, group in groups.items() for name, value in group.items()}
 
 
-def spread(name: str, interval: stats.Interval) -> Numbers:
-    """A mean and the ends of its interval, by name."""
-    return {
-        name: interval.mean,
-        f"{name}_spread": str(interval),
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }
+def prefixed(prefix: str, numbers: Numbers) -> Numbers:
+    """The same numbers, their names beginning with a prefix."""
+    return {f"{prefix}_{name}": value for name, value in numbers.items()}
 
 
 def plain(**values: Any) -> Numbers:

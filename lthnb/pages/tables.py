@@ -9,7 +9,8 @@ import pandas as pd
 
 from lthnb.pages import inside, stats
 from lthnb.pages.frame import at, frame, pick, same_data
-from lthnb.runs.record import SPLITS, Record
+from lthnb.runs.record import Record
+from lthnb.runs.rows import SPLITS
 
 RULES = {
     "the paper's round": "ticket",
@@ -37,11 +38,6 @@ def percent(rows: pd.DataFrame) -> str:
 def trained(*arms: pd.DataFrame) -> str:
     """Mean accuracies of some arms on train, whose rows are given, in percent."""
     return " / ".join(f"{100 * rows['accuracy'].mean():.0f}" for rows in arms)
-
-
-def mean_gain(data: pd.DataFrame, which: str, split: str) -> str:
-    """Mean gain over seeds, in points, without its interval."""
-    return f"{stats.gains(data, which, split).mean():.1f}"
 
 
 @table
@@ -81,7 +77,7 @@ def gains(data: pd.DataFrame, strong: pd.DataFrame) -> Lines:
         tickets = at(group, "ticket")
         chosen = at(group, "chosen")
         best = pick(strong, images=images, augment=augment)
-        fitted = [at(group, "dense", "train"), at(group, "ticket", "train"), at(best, "dense", "train")]
+        arms = ((group, "dense"), (group, "ticket"), (best, "dense"))
         yield {
             "images": f"{images:,}",
             "augmentation": augment,
@@ -90,10 +86,10 @@ def gains(data: pd.DataFrame, strong: pd.DataFrame) -> Lines:
             "ticket (%)": percent(tickets),
             "strong dense (%)": percent(at(best, "dense")),
             "gain (points)": str(stats.interval(stats.gains(group))),
-            "train of the three (%)": trained(*fitted),
+            "train of the three (%)": trained(*(at(*arm, "train") for arm in arms)),
             "density (%)": f"{100 * tickets['density'].mean():.1f}",
             "density by val (%)": f"{100 * np.exp(np.log(chosen['density']).mean()):.1f}",
-            "gain by val (points)": mean_gain(group, "chosen", "test"),
+            "gain by val (points)": f"{stats.gains(group, 'chosen').mean():.1f}",
         }
 
 
@@ -109,25 +105,6 @@ def interactions(data: pd.DataFrame) -> Lines:
                 "augmentation": augment,
                 "interaction (points)": str(stats.interval(effect)),
             }
-
-
-@table
-def strong_contrasts(data: pd.DataFrame) -> Lines:
-    """The strong ticket minus the strong dense network and its controls, in points; train of both (%)."""
-    for (images, augment), group in data.groupby(["images", "augment"]):
-        tickets = pick(group, arm="ticket", split="test")
-        for name, rows in pick(group, split="test").groupby("arm", sort=False):
-            points = stats.paired(tickets, rows)
-            if name != "ticket" and len(points):
-                fitted = [pick(group, arm=arm, split="train") for arm in ("ticket", name)]
-                yield {
-                    "images": f"{images:,}",
-                    "augmentation": augment,
-                    "strong ticket minus strong": name,
-                    "seeds": len(points),
-                    "difference (points)": str(stats.interval(points)),
-                    "train of both (%)": trained(*fitted),
-                }
 
 
 @table

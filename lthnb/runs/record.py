@@ -13,7 +13,6 @@ from lthnb.runs import files, rows
 from lthnb.runs.files import Damaged
 
 SCHEMA = 1
-SPLITS = rows.SPLITS
 
 
 class MissingRun(UserError, FileNotFoundError):

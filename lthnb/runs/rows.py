@@ -26,11 +26,6 @@ DATA = {
 }
 
 
-def splits_of(config: RunConfig) -> tuple[str, ...]:
-    """What is counted in a run: with label noise also the training images with wrong labels."""
-    return (*SPLITS, "wrong") if config.data.label_noise else SPLITS
-
-
 def match(where: str, value: Any, form: Any) -> None:
     """Raise ``ParameterError`` unless a value has a form: a rule, or an object or a list of forms."""
     if isinstance(form, Rule):
@@ -66,7 +61,8 @@ def check(
     every = config.prune.every
     rounds = range(0 if config.prune.control == "none" else every, config.prune.rounds + 1, every)
     match("rounds", rows, [OBJECT] * len(rounds))
-    totals = dict.fromkeys(splits_of(config), COUNT)
+    with_noise = ("wrong",) if config.data.label_noise else ()  # training images with wrong labels
+    totals = dict.fromkeys(SPLITS + with_noise, COUNT)
     most = sum(sizes.values())
     for position, (index, row) in enumerate(zip(rounds, rows, strict=True)):
         where = f"rounds[{position}]"

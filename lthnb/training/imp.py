@@ -76,25 +76,10 @@ def epochs(config: RunConfig) -> int:
 
 def epochs_done(config: RunConfig, index: int, epoch: int) -> int:
     """Epochs done of all trainings of a run, when a pass has come to an epoch."""
-    done = 0
-    for other, (start, stop) in epoch_spans(config).items():
-        if other == index:
-            return done + epoch - start
-        done += stop - start
-    return done
-
-
-def rounds(
-    config: RunConfig,
-    data: Data,
-    *,
-    precision: str = "fp32",
-    masks_of: Callable[[int], Masks] | None = None,
-) -> Iterator[Pass]:
-    """Train densely, then prune, rewind and train again; yield each round after its training."""
-    for current in passes(config, data, precision=precision, masks_of=masks_of):
-        if current.complete and is_round(config, current.index):
-            yield current
+    spans = epoch_spans(config)
+    earlier = [stop - start for other, (start, stop) in spans.items() if other < index]
+    start, _ = spans[index]
+    return sum(earlier) + epoch - start
 
 
 def is_round(config: RunConfig, index: int) -> bool:

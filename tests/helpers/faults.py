@@ -32,7 +32,7 @@ from lthnb.config import ROOT
 from lthnb.images import glyphs
 from lthnb.images.splits import load
 from lthnb.runs import checkpoint, execute, files, packed, record, ticket
-from lthnb.training import imp, loop
+from lthnb.training import loop
 
 
 @contextlib.contextmanager
@@ -49,7 +49,7 @@ def go(config, source, folder, every=0.0):
 
 def warm_up(source):
     """Let torch set itself up and read the images once, before the forks."""
-    list(imp.rounds(TINY, load(small.remembered(source), TINY.data, 0)))
+    list(small.rounds(TINY, load(small.remembered(source), TINY.data, 0)))
 
 
 def digest(config, folder):

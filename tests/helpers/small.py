@@ -2,16 +2,21 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from lthnb.config import ROOT, RunConfig
 from lthnb.images.dataset import Source
+from lthnb.images.splits import Data
 from lthnb.runs import record
 from lthnb.runs.execute import execute
 from lthnb.runs.machine import Settings
 from lthnb.runs.record import Record
+from lthnb.training import imp
+from lthnb.training.imp import Pass
 from lthnb.training.masks import Masks
 from lthnb.training.networks import Architecture
 
@@ -32,6 +37,13 @@ SMALL = RunConfig.of(
 TINY = SMALL.replace(epochs=2, rounds=1, rewind_epoch=1)
 WIDER = SMALL.replace(width=4)  # where a test looks at weights
 DIGITS = tuple("0123456789")
+
+
+def rounds(config: RunConfig, data: Data, **settings: Any) -> Iterator[Pass]:
+    """Train densely, then prune, rewind and train again; yield each round after its training."""
+    for current in imp.passes(config, data, **settings):
+        if current.complete and imp.is_round(config, current.index):
+            yield current
 
 
 def architecture(config: RunConfig = WIDER, channels: int = 3) -> Architecture:

@@ -9,7 +9,7 @@ from helpers.small import TINY
 
 from lthnb import experiments
 from lthnb.config import RunConfig
-from lthnb.pages import fair, stats
+from lthnb.pages import explored, fair, stats
 from lthnb.pages.frame import frame
 from lthnb.runs.record import load_all
 from lthnb.schedules import CHOSEN, RATES, STRONG, rates, scheduled, times
@@ -120,6 +120,21 @@ def test_tables_hold_every_arm_and_contrast_that_has_runs():
     ]
     assert table.loc["ticket - dense", ["registered", "sign-flip p"]].tolist() == ["", ""]
     assert "ticket - rewound dense" not in table.index
+
+
+def test_the_strong_ticket_stands_beside_what_was_run_at_its_setting():
+    base = [made_up.record([0.2], images=500, **DEMO | CHOSEN["demo"] | {"epochs": 80, "augment": "rand"})]
+    table = explored.strong_contrasts(frame([*arms(), *base]))
+
+    assert list(table["contrast"]) == ["strong ticket - strong dense"]
+    assert list(table["train of either (%)"]) == ["100 / 100"]
+
+
+def test_the_gap_under_wrong_labels_is_that_of_train_and_test():
+    noisy = made_up.group(0.20, 0.30, **DEMO, label_noise=0.4)
+    table = explored.noise(frame([*arms(), *noisy])).set_index(["wrong labels (%)", "arm"])
+
+    assert table.loc[("40", "ticket"), "train - test (points)"] == "69.0 ± 2.5"
 
 
 def test_rates_and_times_are_read_from_the_configuration():

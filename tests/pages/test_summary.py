@@ -72,7 +72,7 @@ def test_the_numbers_of_low_data_are_those_of_the_published_records(published, d
     assert len(small) == 3 * 3 * 3
     assert (numbers["pairs"], numbers["pairs_up"], numbers["fits_up"]) == (48, 48, 48)
     assert numbers["gain_one"] == pytest.approx(8.0133, abs=1e-4)
-    assert (numbers["low_one"], numbers["high_one"]) == pytest.approx((6.3291, 9.6976), abs=1e-4)
+    assert (numbers["gain_low_one"], numbers["gain_high_one"]) == pytest.approx((6.3291, 9.6976), abs=1e-4)
     assert numbers["gain_two"] == pytest.approx(7.32)
     assert (numbers["series"], numbers["taus"], numbers["largest"]) == (28, 13, 5000)
     assert numbers["tau"] == pytest.approx(-0.8064, abs=1e-4)

@@ -1,7 +1,5 @@
 """What pages print: checked against records one can compute by eye."""
 
-import dataclasses
-
 import pytest
 from helpers import made_up
 from helpers.made_up import group, record
@@ -61,17 +59,6 @@ def test_the_table_of_contrasts_puts_the_effect_of_size_alone_last():
 
     assert list(table.iloc[2]) == ["500", "random masks", 3, "8.0 ± 0.0", "100 / 100"]
     assert list(table.iloc[-1]) == ["500", "(small dense - dense)", 3, "1.0 ± 0.0", "100 / 100"]
-
-
-def test_the_table_of_strong_contrasts_leaves_out_what_has_no_ticket():
-    ticket = [
-        dataclasses.replace(made, rounds=made.rounds[1:]) for made in group(0.3, 0.3, control="retrained")
-    ]
-    dense = [record([0.28 + seed / 100], seed=seed, images=500) for seed in range(3)]
-    other = [record([0.2], images=500, augment="rand")]
-    table = tables.strong_contrasts(frame([*ticket, *dense, *other]))
-
-    assert table.to_numpy().tolist() == [["500", "base", "dense", 3, "2.0 ± 0.0", "100 / 100"]]
 
 
 def test_the_table_of_interactions_leaves_out_base():

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from helpers import small
 from helpers.pretended import CAPTURING, DEVICE, LOST, OnGPU, pretended
 from helpers.small import TINY, WIDER, remembered
 
@@ -73,7 +74,7 @@ def rounds_of(data, capture, monkeypatch, precision, config=RUN):
 
     monkeypatch.setattr(loop, "make_step", make_step)
     rounds = []
-    for current in imp.rounds(config, data, precision=precision):
+    for current in small.rounds(config, data, precision=precision):
         weights = {name: value.inner for name, value in loop.copy(current.model).items()}
         rounds.append((weights, current.history.losses, current.history.correct))
     return rounds, made[0]

@@ -73,7 +73,7 @@ def begun(config, glyphs, monkeypatch, runs):
     execution = Execution.prepare(config, glyphs, small.on_cpu(runs), runs / config.key, every=1000)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train", spy)
-        list(imp.rounds(config, execution.data, masks_of=execution.masks_of()))
+        list(small.rounds(config, execution.data, masks_of=execution.masks_of()))
     return seen
 
 
@@ -168,7 +168,7 @@ def test_a_mask_of_ones_with_its_momentum_restored_is_the_dense_run_bit_for_bit(
 
 def test_the_rewind_weights_of_a_control_are_those_of_the_ticket_s_dense_round(glyphs):
     data = load(glyphs, TICKET.data, 0)
-    ticket = next(imp.rounds(TICKET, data))
+    ticket = next(small.rounds(TICKET, data))
     first = next(now for now in imp.passes(CONTROLLED["random"], data, masks_of=None) if now.complete)
 
     assert (ticket.epoch, first.epoch) == (4, 2)

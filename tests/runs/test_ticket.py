@@ -8,6 +8,7 @@ import pytest
 import safetensors.torch
 import torch
 from conftest import opened
+from helpers import small
 from helpers.small import DIGITS, WIDER, architecture, density
 from PIL import Image
 from safetensors.torch import save as serialise
@@ -19,7 +20,7 @@ from lthnb.runs import files, record
 from lthnb.runs.files import UNSEALED, Damaged
 from lthnb.runs.packed import TicketError, read_packed, write_packed
 from lthnb.runs.ticket import Ticket, own_ticket, ticket_path
-from lthnb.training import imp, loop, masks
+from lthnb.training import loop, masks
 from lthnb.training.loop import History
 from lthnb.training.networks import Architecture, build, prunable
 
@@ -30,7 +31,7 @@ KEY = RUN.key
 @pytest.fixture(scope="module")
 def last(loaded):
     """The last round of a run."""
-    *_, last = imp.rounds(RUN, loaded)
+    *_, last = small.rounds(RUN, loaded)
     return last
 
 

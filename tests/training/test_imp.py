@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 import torch
+from helpers import small
 from helpers.small import WIDER, architecture, density
 
 from lthnb import config
@@ -28,7 +29,7 @@ def weights_hash(*values):
 def digest(run, data):
     """SHA-256 over weights, buffers, masks, losses and counts of all rounds; counts of test are left out."""
     whole = hashlib.sha256()
-    for current in imp.rounds(run, data):
+    for current in small.rounds(run, data):
         values = [*current.model.state_dict().values(), *current.masks.values()]
         whole.update(weights_hash(*values).digest())
         correct = {
@@ -40,7 +41,7 @@ def digest(run, data):
 
 
 def losses(run, data):
-    return [current.history.losses for current in imp.rounds(run, data)]
+    return [current.history.losses for current in small.rounds(run, data)]
 
 
 def test_the_protocol_has_not_changed(loaded):
@@ -56,7 +57,7 @@ def test_the_protocol_has_not_changed(loaded):
     seen.update(repr([f"{loop.cosine(RUN.train, epoch):.9f}" for epoch in range(4)]).encode())
     kept = []
     last = []
-    for current in imp.rounds(RUN, loaded):
+    for current in small.rounds(RUN, loaded):
         kept.append(sum(masks.survivors(current.masks).values()))
         last.append(current.history.losses[-1])
 
@@ -78,7 +79,7 @@ def test_test_labels_and_images_influence_nothing(loaded):
 
 def test_every_epoch_is_a_pass_and_every_complete_pass_a_round(loaded):
     seen = [(now.index, now.epoch, now.stop, now.complete) for now in imp.passes(RUN, loaded)]
-    rounds = [(now.index, now.epoch) for now in imp.rounds(RUN, loaded)]
+    rounds = [(now.index, now.epoch) for now in small.rounds(RUN, loaded)]
 
     assert seen[:4] == [(0, 1, 4, False), (0, 2, 4, False), (0, 3, 4, False), (0, 4, 4, True)]
     assert seen[4:6] == [(1, 3, 4, False), (1, 4, 4, True)]
@@ -108,7 +109,7 @@ def test_each_round_starts_from_the_rewind_weights_with_momentum_zero(loaded, mo
 
     monkeypatch.setattr(loop, "train", spy)
     monkeypatch.setattr(torch.optim.SGD, "step", look)
-    made = [(current.masks, current.rewind) for current in imp.rounds(RUN, loaded)]
+    made = [(current.masks, current.rewind) for current in small.rounds(RUN, loaded)]
 
     rewind = made[0][1]
     assert len(begun) == 4
@@ -145,7 +146,7 @@ def test_batches_are_equal_in_every_round(loaded, monkeypatch):
         return augmented
 
     monkeypatch.setattr(loop, "augment", spy)
-    list(imp.rounds(RUN, loaded))
+    list(small.rounds(RUN, loaded))
 
     assert len(seen) == 10
     assert seen[2:4] == seen[4:6] == seen[6:8] == seen[8:10]
@@ -156,7 +157,7 @@ def test_a_shorter_run_is_the_beginning_of_a_longer_one(loaded):
 
 
 def test_a_ticket_trained_alone_equals_its_round(loaded):
-    *_, last = imp.rounds(RUN, loaded)
+    *_, last = small.rounds(RUN, loaded)
     alone = loop.make_step(build(architecture(RUN), 0), loaded, RUN.train)
     alone.begin(masks.ones(alone.model))
     list(loop.train(alone, RUN.train, History(), seed=0, stop=2))
@@ -168,7 +169,7 @@ def test_a_ticket_trained_alone_equals_its_round(loaded):
 
 
 def test_no_pruning_follows_the_last_training(loaded):
-    made = [(current.index, density(current.masks)) for current in imp.rounds(RUN, loaded)]
+    made = [(current.index, density(current.masks)) for current in small.rounds(RUN, loaded)]
 
     assert [index for index, _ in made] == [0, 1, 2, 3]
     assert made[-1][1] == pytest.approx(0.6**3, abs=1e-3)
@@ -219,12 +220,12 @@ def test_a_divergence_says_seed_round_epoch_and_step(loaded, monkeypatch):
     monkeypatch.setattr(step.Step, "begin_epoch", spoil)
 
     with pytest.raises(step.Diverged, match=r"^seed 0, round 1, epoch 2, step 0: .* not finite"):
-        list(imp.rounds(RUN, loaded))
+        list(small.rounds(RUN, loaded))
 
 
 def test_shuffled_training_labels_reach_chance(loaded):
     draw = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     noise = dataclasses.replace(loaded, train=Split(loaded.train.images, loaded.train.labels[draw]))
-    *_, last = imp.rounds(RUN, noise)
+    *_, last = small.rounds(RUN, noise)
 
     assert abs(last.history.correct[4]["test"] / 50 - 0.1) < 4 * (0.09 / 50) ** 0.5

@@ -4,11 +4,12 @@ import dataclasses
 
 import pytest
 import torch
+from helpers import small
 from helpers.small import WIDER, architecture
 
 from lthnb.images.splits import Data, Split
 from lthnb.runs.machine import set_determinism
-from lthnb.training import imp, loop, masks, step
+from lthnb.training import loop, masks, step
 from lthnb.training.networks import build
 
 RUN = WIDER.replace(epochs=3, batch_size=25, rounds=2, rewind_epoch=1, augment="rand+cutout")
@@ -41,7 +42,7 @@ def states(data, capture, monkeypatch, precision="fp32"):
     monkeypatch.setattr(loop, "make_step", make_step)
     rounds = [
         (loop.copy(current.model), current.history.losses)
-        for current in imp.rounds(RUN, data, precision=precision)
+        for current in small.rounds(RUN, data, precision=precision)
     ]
     assert len(made) == 1
     return rounds, made[0]
