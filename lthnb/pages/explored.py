@@ -18,8 +18,7 @@ def strong_contrasts(data: pd.DataFrame) -> Lines:
         for pair in (SECONDARY[0], *EXPLORED):
             values = contrast(group, pair)
             if pair[0] == "strong ticket" and len(values):
-                about = {"images": f"{images:,}", "augmentation": augment}
-                yield about | cells(group, pair, values)
+                yield {"images": f"{images:,}", "augmentation": augment} | cells(group, pair, values)
 
 
 @table

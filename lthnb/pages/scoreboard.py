@@ -18,6 +18,7 @@ HEADERS = (
     "method",
     "the paper",
     "here",
+    "on train",
     "strong dense",
     "gain: paper → here",
     "scale, seeds",
@@ -42,12 +43,14 @@ class Row:
         return self.published["ticket"] - self.published["dense"]
 
     def values(self) -> dict[str, float | int | str]:
-        """Ours: accuracies in percent and paired gain in points at the paper's round; n; the verdict."""
+        """Ours: accuracies (%) on test and train and gain (points) at the paper's round; the verdict."""
         if not self.records:
             return {}
         data = frame(self.records)
+        train = stats.outcome(data, "train")
         return {
             **stats.outcome(data),
+            "train": f"{train['dense']:.0f} → {train['ticket']:.0f}",
             "strong": 100 * at(frame(self.strong), "dense")["accuracy"].mean(),
             "scale": self.profile,
             "verdict": stats.judged(data, self.gain, self.profile),
@@ -107,15 +110,13 @@ def result_words(row: Row) -> list[str]:
         page = f"[{page}](../notebooks/{page}.ipynb)"
     ours = row.values()
     if not ours:
-        return [theirs, "-", "-", gain, "-", f"{entry['missing']}; {page}"]
-    here = f"{ours['dense']:.1f} → {ours['ticket']:.1f}"
-    half = ours["gain_high"] - ours["gain"]
-    gains = f"{gain} → {ours['gain']:+.1f} ± {half:.1f}"
+        return [theirs, "-", "-", "-", gain, "-", f"{entry['missing']}; {page}"]
     return [
         theirs,
-        here,
+        f"{ours['dense']:.1f} → {ours['ticket']:.1f}",
+        ours["train"],
         f"{ours['strong']:.1f}" if len(row.strong) >= stats.ENOUGH else "-",
-        gains,
+        f"{gain} → {ours['gain_spread']}",
         f"{ours['scale']}, {ours['n']}",
         f"**{ours['verdict']}**; {page}",
     ]

@@ -38,7 +38,6 @@ def imp(data: pd.DataFrame, strong: pd.DataFrame, profile: str) -> Numbers:
         better=(values > 0).sum(),
         gains=", ".join(f"{value:+.1f}" for value in values),
         **against_strong(data, strong),
-        published=published,
         direction=stats.gated(stats.direction(stats.interval(values), 1), at(data, "dense", "train")),
         verdict=stats.judged(data, published, profile) if comparable else "no published number",
     )

@@ -10,7 +10,7 @@ from helpers.small import TINY
 from lthnb import experiments
 from lthnb.config import RunConfig
 from lthnb.pages import explored, fair, stats
-from lthnb.pages.frame import frame
+from lthnb.pages.frame import frame, pick
 from lthnb.runs.record import load_all
 from lthnb.schedules import CHOSEN, RATES, STRONG, rates, scheduled, times
 
@@ -216,3 +216,36 @@ def test_labels_at_random_leave_the_test_images_at_chance():
 
     assert len(tested) >= 3
     assert 100 * tested.mean() == pytest.approx(10, abs=2)
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The published runs on 500 images of CIFAR-10 at demo scale, as the page of the fair test takes them."""
+    usual = {"width": 16, "images": 500, "augment": "rand+cutout", "label_noise": 0}
+    data = pick(frame(PUBLISHED), name="cifar10_exact", rewind="corrected", cutout="corrected", **usual)
+    return data[data["seed"] < 100]
+
+
+def test_the_page_is_right_that_time_alone_would_do(demo):
+    assert stats.interval(fair.contrast(demo, ("ticket", "long dense"))).high < 0
+    assert stats.interval(fair.contrast(demo, ("ticket", "cyclic dense"))).high < 0
+
+
+@pytest.mark.parametrize("control", ["shuffled in layers", "reinitialised"])
+def test_the_pages_are_right_on_the_controls_at_the_strong_setting(demo, control):
+    published = pick(demo, rates="published", times=1, cycles=1)
+    before = stats.contrasts(published[~published["control"].isin(["rewound", "retrained"])])[control]
+    strong = "strong " + control.removesuffix(" in layers")
+
+    assert fair.contrast(demo, ("strong ticket", strong)).mean() < before.mean() / 2
+    assert stats.interval(fair.contrast(demo, (strong, "strong dense"))).high < 0
+
+
+def test_the_page_is_right_on_the_ladder(demo):
+    usual = {"batch_size": 50, "weight_decay": 5e-4, "cycles": 1, "split": "test"}
+    ladder = pick(demo[demo["dense"] | demo["ticket"]], **usual)
+    means = 100 * ladder.groupby(["times", "arm", "lr"])["accuracy"].mean()
+
+    assert (means[1, "ticket"] > means[1, "dense"]).all()
+    assert means[4, "ticket"].max() == pytest.approx(means[4, "dense"].max(), abs=1)
+    assert means[4, "dense"].idxmax() < means[4, "ticket"].idxmax()
