@@ -21,11 +21,18 @@ def strong_contrasts(data: pd.DataFrame) -> Lines:
                 yield {"images": f"{images:,}", "augmentation": augment} | cells(group, pair, values)
 
 
+def ladder(data: pd.DataFrame) -> pd.DataFrame:
+    """Dense networks and tickets, of each length the seeds that were run at every rate that was tried."""
+    steps = data[(data["dense"] | data["ticket"]) & data["arm"].isin(["dense", "ticket"])]
+    step = steps["arm"] + steps["lr"].astype(str)
+    run = step.groupby([steps["epochs"], steps["seed"]]).transform("nunique")
+    return steps[run == run.groupby(steps["epochs"]).transform("max")]
+
+
 @table
-def best_rates(data: pd.DataFrame) -> Lines:
-    """The best of the learning rates tried, for each arm and length; chosen on test, so for looking only."""
-    steps = pick(data[data["dense"] | data["ticket"]], cycles=1)
-    for (epochs, arm), rows in steps[steps["arm"].isin(["dense", "ticket"])].groupby(["epochs", "arm"]):
+def best_rates(steps: pd.DataFrame) -> Lines:
+    """The best rate of each arm and length of the ladder; chosen on test, so for looking only."""
+    for (epochs, arm), rows in steps.groupby(["epochs", "arm"]):
         best = pick(rows, split="test").groupby("lr")["accuracy"].mean().idxmax()
         at_best = pick(rows, lr=best)
         yield {

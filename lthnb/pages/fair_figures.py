@@ -43,23 +43,14 @@ def contrasts(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def ladder(data: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def ladder(steps: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Test accuracy (%) against learning rate (log): dense grey, published ticket blue."""
     ax = ax or plt.gca()
-    tested = pick(data[data["dense"] | data["ticket"]], split="test")
-    for arm, colour in (("dense", DENSE), ("ticket", TICKET)):
-        for times, style in LINES.items():
-            cells = pick(tested, arm=arm, times=times)
-            means = 100 * cells.groupby("lr")["accuracy"].mean()
-            if len(means):
-                ax.plot(
-                    means,
-                    f"o{style}",
-                    markersize=4,
-                    color=colour,
-                    label=f"{arm}, {cells['epochs'].iloc[0]} epochs",
-                )
-    rates = np.sort(tested["lr"].unique())
+    for (arm, times), cells in pick(steps, split="test").groupby(["arm", "times"]):
+        means = 100 * cells.groupby("lr")["accuracy"].mean()
+        colour = TICKET if arm == "ticket" else DENSE
+        ax.plot(means, f"o{LINES.get(times, '-.')}", markersize=4, color=colour, label=f"{arm}, {times:g}x")
+    rates = sorted({*steps["lr"]})
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.minorticks_off()

@@ -14,9 +14,20 @@ from lthnb.runs.record import Record
 DENSE = "#6b6b6b"
 TICKET = "#1f6fb4"
 CONTROL = "#e07b00"
-LEVEL = {"color": DENSE, "linewidth": 1}
-STRONG = {"color": "black", "linewidth": 1.5, "linestyle": "--"}
-ONE_SEED = {"color": TICKET, "linewidth": 0.6, "alpha": 0.5}
+LEVEL = {
+    "color": DENSE,
+    "linewidth": 1,
+}
+STRONG = {
+    "color": "black",
+    "linewidth": 1.5,
+    "linestyle": "--",
+}
+ONE_SEED = {
+    "color": TICKET,
+    "linewidth": 0.6,
+    "alpha": 0.5,
+}
 SPLIT_LINES = {"test": "-", "val": "--", "train": ":"}
 CONTROL_LINES = ("--", ":", "-.")
 

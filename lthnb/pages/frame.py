@@ -105,11 +105,8 @@ def counts(row: dict[str, Any], split: str) -> dict[str, Any]:
 
 def arm(config: RunConfig, index: int) -> str:
     """What a round of a run is called in figures and tables."""
-    if config.prune.control in CONTROL_ARMS:
-        return CONTROL_ARMS[config.prune.control]
-    if config.network.widths:
-        return "small dense"
-    return "ticket" if index else "dense"
+    usual = "ticket" if index else "dense"
+    return CONTROL_ARMS.get(config.prune.control, "small dense" if config.network.widths else usual)
 
 
 def pick(data: pd.DataFrame, /, **fields: object) -> pd.DataFrame:

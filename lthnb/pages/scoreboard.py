@@ -104,7 +104,7 @@ def result_words(row: Row) -> list[str]:
     entry = row.published
     pair = [f"{entry[name]:.1f}" for name in ("dense", "ticket") if entry[name] is not None]
     theirs = " → ".join(pair) or str(entry["value"]).strip("[]").replace(", ", " to ")
-    gain = f"{row.gain:+.1f}" if len(pair) == 2 else ""
+    gain = f"{row.gain:.1f}" if len(pair) == 2 else ""
     page = entry["page"]
     if (ROOT / "notebooks" / f"{page}.ipynb").exists():
         page = f"[{page}](../notebooks/{page}.ipynb)"

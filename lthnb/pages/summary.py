@@ -23,8 +23,8 @@ def imp(data: pd.DataFrame, strong: pd.DataFrame, profile: str) -> Numbers:
     tickets = at(data, "ticket")
     values = stats.gains(data)
     first = data.iloc[0]
-    published = published_gain(ROWS["one"])
     entry = scoreboard.published()[ROWS["one"]]
+    published = entry["ticket"] - entry["dense"]
     alike = [first["images"], first["augment"]] == [entry["images"], entry["augmentation"]]
     comparable = "cifar10" in first["data"] and alike
     return plain(
@@ -103,7 +103,7 @@ def headline(data: pd.DataFrame, row: str, profile: str) -> Numbers:
     group = pick(data, images=entry["images"], augment=entry["augmentation"])
     gain = stats.interval(stats.gains(group))
     comparable = data["data"].str.contains("cifar10").all()
-    published = published_gain(row)
+    published = entry["ticket"] - entry["dense"]
     return {
         "images": entry["images"],
         "n": gain.n,
@@ -178,12 +178,6 @@ def layers(records: list[Record], shares: pd.DataFrame, measures: inside.Measure
         shared_low=primary.low,
         shared_high=primary.high,
     )
-
-
-def published_gain(row: str) -> float:
-    """Published points between ticket and dense."""
-    entry = scoreboard.published()[row]
-    return entry["ticket"] - entry["dense"]
 
 
 def by_label(groups: dict[str, Numbers]) -> Numbers:

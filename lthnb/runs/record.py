@@ -34,14 +34,6 @@ class Record:
     chosen: dict[str, Any]  # rule -> round
     made: dict[str, Any]
 
-    def accuracy(self, split: str) -> list[float]:
-        """Accuracy of each round at its last epoch, as fractions; nan where the split is empty."""
-        fractions = []
-        for row in self.rounds:
-            total = row["total"][split]
-            fractions.append(row["correct"][split] / total if total else float("nan"))
-        return fractions
-
     @property
     def density(self) -> list[float]:
         """Fraction of the prunable weights that each round was trained with."""

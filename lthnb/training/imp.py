@@ -78,8 +78,7 @@ def epochs_done(config: RunConfig, index: int, epoch: int) -> int:
     """Epochs done of all trainings of a run, when a pass has come to an epoch."""
     spans = epoch_spans(config)
     earlier = [stop - start for other, (start, stop) in spans.items() if other < index]
-    start, _ = spans[index]
-    return sum(earlier) + epoch - start
+    return sum(earlier) + epoch - spans[index][0]
 
 
 def is_round(config: RunConfig, index: int) -> bool:

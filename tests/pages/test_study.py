@@ -269,7 +269,7 @@ def test_real_images_are_read_and_learned(page, real_images):
 
     assert made.data["name"].startswith("folder:eurosat_rgb@")
     assert made.data["counts"]["train"] == [50] * 10
-    assert made.accuracy("test")[0] > 0.2
+    assert made.rounds[0]["correct"]["test"] > 0.2 * made.rounds[0]["total"]["test"]
 
 
 def test_seeds_draw_other_images_and_other_weights(page, monkeypatch):
@@ -301,9 +301,9 @@ def test_test_labels_decide_nothing_in_a_whole_run(page, glyphs):
 
     assert ours.chosen["val"] == other.chosen["val"]
     for row, twin in zip(ours.rounds, other.rounds, strict=True):
+        assert row["correct"]["test"] != twin["correct"]["test"]
         assert (row["kept"], row["curve"]["loss"]) == (twin["kept"], twin["curve"]["loss"])
         assert all(row["correct"][split] == twin["correct"][split] for split in ("train", "val"))
-    assert ours.accuracy("test") != other.accuracy("test")
 
 
 def test_the_choice_on_val_is_made_on_val():

@@ -33,18 +33,8 @@ def test_a_record_survives_its_file(tmp_path):
     assert path.stat().st_size < 50_000
 
 
-def test_density_and_accuracy_are_computed_from_counts():
-    made = record([0.3, 0.4])
-
-    assert made.density == [1.0, 0.5]
-    assert made.accuracy("test") == [0.3, 0.4]
-
-
-def test_an_empty_split_has_no_accuracy():
-    made = record([0.3])
-    made.rounds[0]["total"]["val"] = 0
-
-    assert str(made.accuracy("val")) == "[nan]"
+def test_density_is_computed_from_counts():
+    assert record([0.3, 0.4]).density == [1.0, 0.5]
 
 
 def test_a_missing_run_says_how_to_get_it(tmp_path):
