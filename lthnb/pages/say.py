@@ -66,7 +66,7 @@ def plain(paragraph: str) -> str:
 def table(frame: pd.DataFrame) -> None:
     """Show a table without its index: HTML where it is rendered, else aligned text."""
     if frame.empty:
-        print("no runs of this are on record here")
+        say("No runs of this are on record here.", {})
         return
     html = frame.to_html(index=False, border=0)
     show({"text/html": html, "text/plain": frame.to_string(index=False)})

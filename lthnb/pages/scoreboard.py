@@ -18,7 +18,6 @@ HEADERS = (
     "method",
     "the paper",
     "here",
-    "on train",
     "strong dense",
     "gain: paper → here",
     "scale, seeds",
@@ -110,11 +109,10 @@ def result_words(row: Row) -> list[str]:
         page = f"[{page}](../notebooks/{page}.ipynb)"
     ours = row.values()
     if not ours:
-        return [theirs, "-", "-", "-", gain, "-", f"{entry['missing']}; {page}"]
+        return [theirs, "-", "-", gain, "-", f"{entry['missing']}; {page}"]
     return [
         theirs,
-        f"{ours['dense']:.1f} → {ours['ticket']:.1f}",
-        ours["train"],
+        f"{ours['dense']:.1f} → {ours['ticket']:.1f}, on train {ours['train']}",
         f"{ours['strong']:.1f}" if len(row.strong) >= stats.ENOUGH else "-",
         f"{gain} → {ours['gain_spread']}",
         f"{ours['scale']}, {ours['n']}",

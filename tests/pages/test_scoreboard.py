@@ -47,7 +47,7 @@ def test_every_published_number_has_a_row_and_the_re_run_none():
 def test_a_row_without_runs_says_why():
     text = scoreboard.markdown(scoreboard.rows([]))
 
-    assert "| CIFAR-10 1% | Random init | 43.8 → 59.7 | - | - | - | 15.9 | - | not yet run; " in text
+    assert "| CIFAR-10 1% | Random init | 43.8 → 59.7 | - | - | 15.9 | - | not yet run; " in text
     assert "data cannot be had" in text and "needs paper scale" in text
 
 
@@ -59,7 +59,9 @@ def test_demo_runs_fill_a_row_with_their_direction_only():
     assert (filled.values()["n"], filled.values()["verdict"]) == (6, "direction agrees")
     assert {type(value) for value in filled.values().values()} <= {int, float, str}
     board = scoreboard.markdown([filled])
-    assert "| 22.5 → 32.5 | 100 → 100 | - | 15.9 → 10.0 ± 0.0 | demo, 6 | **direction agrees**" in board
+    assert (
+        "| 22.5 → 32.5, on train 100 → 100 | - | 15.9 → 10.0 ± 0.0 | demo, 6 | **direction agrees**" in board
+    )
 
 
 def test_the_highest_scale_with_six_seeds_fills_a_row():
@@ -75,7 +77,7 @@ def test_a_row_shows_the_strong_dense_network_of_its_scale():
     strong = runs("demo", [0.35], **scheduled("demo", STRONG), rounds=0)
     filled = row(runs("demo", [0.2, 0.22, 0.24, 0.25, 0.27, 0.3]) + strong)
 
-    assert "| 22.5 → 32.5 | 100 → 100 | 37.5 | 15.9" in scoreboard.markdown([filled])
+    assert "| 22.5 → 32.5, on train 100 → 100 | 37.5 | 15.9" in scoreboard.markdown([filled])
 
 
 @pytest.mark.parametrize(
