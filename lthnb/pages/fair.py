@@ -120,7 +120,7 @@ def numbers(data: pd.DataFrame, profile: str) -> Numbers:
     for name in SHOWN:
         for split in ("test", "train"):
             values[f"{name} {split}"] = points(data, name, split).mean()
-    for pair in (PRIMARY, *SECONDARY, *EXPLORED[:4]):
+    for pair in (PRIMARY, *SECONDARY, *EXPLORED[:5]):
         values |= stats.spread(" minus ".join(pair), stats.interval(contrast(data, pair)))
     primary = contrast(data, PRIMARY)
     return plain(
