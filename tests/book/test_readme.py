@@ -54,7 +54,7 @@ def cells(paper, data, said):
     here = f"{test['dense']:.1f} → {test['ticket']:.1f} %, {test['gain_spread']} points ({test['n']} seeds)"
     fits = f"{train['dense']:.0f} → {train['ticket']:.0f} %"
     beside = f"{strong.mean():.1f} %; ticket minus it {stats.interval(over)} ({len(over)} seeds)"
-    if len(both := fair.contrast(data, fair.SECONDARY[0])):
+    if len(both := fair.contrast(data, fair.SECONDARY[0])) > 2:
         beside += f", strong ticket minus it {stats.interval(both)}"
     said = said or stats.gated(
         stats.direction(stats.interval(stats.gains(runs)), 1), fair.of_arm(data, "dense", "train")

@@ -261,7 +261,12 @@ def test_the_page_is_right_on_the_ladder(demo):
 
     assert (means[1, "ticket"] > means[1, "dense"]).all()
     assert means[4, "dense"].idxmax() < means[4, "ticket"].idxmax()
-    assert stats.interval(fair.contrast(demo, ("ticket 4x", "dense 4x"))).low > 0
+    assert (means[16, "ticket"] < means[16, "dense"]).loc[:0.05].all()
+    assert means[16, "dense"].max() - means[16, "dense"].min() < 2
+    leads = [fair.contrast(demo, (f"ticket{x}", f"dense{x}")) for x in ("", " 4x", " 16x")]
+    assert leads[0].mean() > leads[1].mean() > leads[2].mean()
+    assert stats.interval(leads[1]).low > 0
+    assert abs(leads[2].mean()) < 1.5
 
 
 def test_of_the_ladder_only_seeds_with_all_rates_are_compared():
