@@ -79,6 +79,8 @@ def test_the_first_sentence_is_the_fair_one(records):
     assert f"it does, by {stats.interval(stats.gains(on_schedule(one)))} points" in first
     lead = fair.contrast(one, ("strong dense", "ticket"))
     assert f"leads the published sparse one by {stats.interval(lead)}" in first
+    later = [stats.interval(fair.contrast(one, (f"ticket {x}", f"dense {x}"))) for x in ("4x", "16x")]
+    assert f"after 20 epochs, {later[0]} after 80, {later[1]} after 320" in first
     both = fair.contrast(one, ("strong dense", "strong ticket"))
     assert f"found and trained in the same way by {stats.interval(both)}: provisionally" in first
 
