@@ -49,13 +49,13 @@ def ladder(steps: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for (arm, times), cells in pick(steps, split="test").groupby(["arm", "times"]):
         means = 100 * cells.groupby("lr")["accuracy"].mean()
         colour = TICKET if arm == "ticket" else DENSE
-        ax.plot(means, f"o{LINES.get(times, '-.')}", markersize=4, color=colour, label=f"{arm}, {times:g}x")
+        ax.plot(means, f"o{LINES.get(times, '-.')}", color=colour, label=f"{arm}, {times:g}x")
     rates = sorted({*steps["lr"]})
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.minorticks_off()
     ax.set(xlabel="learning rate (log)", ylabel="test accuracy (%)")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=7, ncols=2)
     return ax
 
 
