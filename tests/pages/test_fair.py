@@ -226,7 +226,7 @@ def demo():
     return data[data["seed"] < 100]
 
 
-def test_the_page_is_right_that_time_alone_would_do(demo):
+def test_the_page_is_right_that_a_longer_dense_network_overtakes_the_ticket(demo):
     assert stats.interval(fair.contrast(demo, ("ticket", "long dense"))).high < 0
     assert stats.interval(fair.contrast(demo, ("ticket", "cyclic dense"))).high < 0
 
