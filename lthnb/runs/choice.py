@@ -7,6 +7,7 @@ from lthnb.runs.record import Record
 
 # the paper's round by number of images, from the widths of its small dense networks
 PAPER_ROUND = {500: 15, 1000: 15, 5000: 4, 10_000: 2, 25_000: 1, 50_000: 2}
+SHIFTED_ROUNDS = (4, 9, 14)  # beside 0 those whose networks the paper tests under shifts
 
 
 def paper_round(images: int, density: list[float]) -> int:
@@ -16,7 +17,12 @@ def paper_round(images: int, density: list[float]) -> int:
     nearest size.
     """
     nearest = min(PAPER_ROUND, key=lambda size: abs(math.log(size / images)))
-    aim = math.log(0.8 ** PAPER_ROUND[nearest])
+    return nearest_round(PAPER_ROUND[nearest], density)
+
+
+def nearest_round(published: int, density: list[float]) -> int:
+    """Round >= 1 whose density is nearest to that of a round of the paper; 0 if none was run."""
+    aim = math.log(0.8**published)
     later = [index for index in range(1, len(density)) if density[index] > 0]
     return min(later, key=lambda index: abs(math.log(density[index]) - aim), default=0)
 

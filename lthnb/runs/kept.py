@@ -8,7 +8,7 @@ from typing import Any
 from lthnb.config import RunConfig
 from lthnb.runs import record
 from lthnb.runs.checkpoint import Checkpoints
-from lthnb.runs.choice import chosen_on_val, paper_round
+from lthnb.runs.choice import SHIFTED_ROUNDS, chosen_on_val, nearest_round, paper_round
 from lthnb.runs.files import set_aside
 from lthnb.runs.packed import TicketError
 from lthnb.runs.record import Record
@@ -16,9 +16,13 @@ from lthnb.runs.ticket import own_ticket, ticket_path
 
 
 def wanted(config: RunConfig, rows: list[dict[str, Any]]) -> set[int | None]:
-    """Rounds whose tickets keep their weights: the dense one, the paper's, and val's by the rows so far."""
+    """Rounds whose tickets keep their weights.
+
+    The dense one, the paper's, those it tests under shifts, and val's by the rows so far.
+    """
     density = [(1 - config.prune.rate) ** index for index in range(config.prune.rounds + 1)]
-    return {0, paper_round(config.data.images, density), chosen_on_val(rows)}
+    shifted = {nearest_round(published, density) for published in SHIFTED_ROUNDS}
+    return {0, paper_round(config.data.images, density), chosen_on_val(rows)} | shifted
 
 
 def put_on_record(made: Record, folder: Path, again: bool) -> None:
