@@ -71,7 +71,7 @@ def tickets_and_controls() -> list[Experiment]:
     planned = []
     for size in (ONE, TWO):
         fair = " fair_test" if size is ONE else ""
-        planned.append(original(BOTH + fair, size, **everywhere))
+        planned.append(original(BOTH + " robustness" + fair, size, **everywhere))
         for control in ("random", "shuffled", "reinit"):
             pages = "capacity_connectivity" + fair * (control == "shuffled")
             planned.append(original(pages, size | {"control": control}, **everywhere))
@@ -104,19 +104,30 @@ def fair_test() -> list[Experiment]:
     everywhere = {"paper": 6, "wide": 6, "demo": 6, "smoke": 1}
     planned = [
         original("fair_test", ONE | {"control": "shuffled", "every": 5}, wide=6),
-        original("fair_test", ONE | TUNED, **everywhere),
-        original("fair_test strong", ONE | STRONG | DENSE, **everywhere),
-        original("fair_test strong", ONE | STRONG | {"control": "retrained"}, **everywhere),
+        original("fair_test robustness", ONE | TUNED, **everywhere),
+        original("fair_test robustness strong", ONE | STRONG | DENSE, **everywhere),
+        original("fair_test robustness strong", ONE | STRONG | {"control": "retrained"}, **everywhere),
         original("strong", BASE | STRONG | DENSE, paper=6, demo=6),
-        original("strong", TWO | STRONG | DENSE, paper=6, demo=6),
+        original("robustness strong", TWO | STRONG | DENSE, paper=6, demo=6),
         original("fair_more", ONE | {"control": "rewound", "every": 5}),
     ]
     for change in ({"control": "shuffled"}, {"control": "reinit"}, {"small": 5}):
         planned.append(original("strong", ONE | STRONG | change))
     for rates in ({}, TUNED):
         for cycles in (1, 6):
-            planned.append(original("fair_more", ONE | DENSE | rates | {"times": 6, "cycles": cycles}))
-    return [*planned, original("strong", TWO | STRONG | {"control": "retrained"})]
+            pages = "fair_more" + " robustness" * (cycles == 1)
+            planned.append(original(pages, ONE | DENSE | rates | {"times": 6, "cycles": cycles}))
+    return [*planned, original("robustness strong", TWO | STRONG | {"control": "retrained"}, paper=6, demo=6)]
+
+
+def dense_ladder() -> list[Experiment]:
+    """Dense networks on other numbers of images, and tuned ones of the larger size, to compare with."""
+    sizes = ((250, ONE), (2000, ONE), (2000, TWO))
+    planned = [
+        original("robustness", size | DENSE | {"fraction": images}, paper=6, demo=6) for images, size in sizes
+    ]
+    advprop = original("advprop", ONE | {"objective": "advprop"}, paper=6, demo=3, smoke=1)
+    return [original("robustness", TWO | TUNED, paper=6, demo=6), *planned, advprop]
 
 
 def ladder(times: int, **seeds: int) -> list[Experiment]:
@@ -126,7 +137,9 @@ def ladder(times: int, **seeds: int) -> list[Experiment]:
         if times > 1 or lr < 0.1:
             step = ONE | {"lr": lr, "times": times}
             ticket = {"control": "retrained", "found_lr": 0.1}
-            planned += [original("fair_ladder", step | arm, **seeds) for arm in (DENSE, ticket)]
+            shown = " robustness" * (times == 4 and lr == 0.1)
+            planned.append(original("fair_ladder" + shown, step | DENSE, **seeds))
+            planned.append(original("fair_ladder", step | ticket, **seeds))
     return planned
 
 
@@ -149,6 +162,7 @@ PLAN = [
     *tickets_and_controls(),
     *tuning(),
     *fair_test(),
+    *dense_ladder(),
     *small_networks(),
     Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
     *[
@@ -214,6 +228,7 @@ def resolve(info: DatasetInfo, profile: str, change: dict[str, Any]) -> RunConfi
     values["side"] = min(values.get("side", 0), info.side) % info.side  # 0: as stored
     if "control" in change and profile == "paper":
         values.setdefault("every", 3)  # prunings of 20 %: as densely as one of 48.8 % at the other scales
+    values.setdefault("norm", "dual" if values.get("objective") == "advprop" else "single")
     small_set = info.few and not values.get("long_tail")
     config = RunConfig.of(name=info.name, split="refit" if small_set else "holdout", **values)
     config = config.replace(images=subset_size(info, config.data, fraction))

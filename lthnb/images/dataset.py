@@ -1,7 +1,7 @@
 """What a data set is before it is split: images that can be read, labels, and what a record tells of them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class DatasetInfo:
     few: bool = False  # so few that the round is chosen on a part of them and then run on all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a key of caches, by identity
 class Source:
     """A data set before it is split.
 
@@ -76,6 +76,20 @@ def stack(squares: Iterable[Image.Image], number: int, channels: int, side: int)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
+def pictures(images: Tensor) -> Iterator[Image.Image]:
+    """Images (N, C, H, W) uint8, grey or in colour, as Pillow's."""
+    pixels = images.permute(0, 2, 3, 1).squeeze(3).cpu().numpy()  # Pillow's grey images have no channel axis
+    return map(Image.fromarray, pixels)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Square images (N, C, H, H) uint8 at another size, by area."""
+    if images.shape[-1] == side:
+        return images
+    squares = (square(picture, side) for picture in pictures(images))
+    return stack(squares, len(images), images.shape[1], side).to(images.device)
+
+
 def arrays(name: str, images: Parts, labels: Parts, classes: tuple[str, ...]) -> Source:
     """A source of images that lie in memory, (N, C, side, side) uint8 per split."""
     digest = hashlib.sha256()
@@ -88,12 +102,7 @@ def arrays(name: str, images: Parts, labels: Parts, classes: tuple[str, ...]) ->
     channels, native = images["train"].shape[1:3]
 
     def read(split: str, indices: Tensor, side: int) -> Tensor:
-        chosen = images[split][indices]
-        if side == native:
-            return chosen
-        pixels = chosen.permute(0, 2, 3, 1).squeeze(3).numpy()  # Pillow's grey images have no channel axis
-        squares = (square(Image.fromarray(picture), side) for picture in pixels)
-        return stack(squares, len(indices), channels, side)
+        return resized(images[split][indices], side)
 
     pool = pool_size(labels["train"], len(classes))
     info = DatasetInfo(name, digest.hexdigest(), classes, channels, native, pool)

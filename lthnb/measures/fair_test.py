@@ -32,14 +32,14 @@ def measure(run: FinishedRun) -> dict[str, Any]:
 
 def changes(run: FinishedRun, start: Ticket, masks: Masks) -> list[float]:
     """What a step at each rate adds to the training loss, BatchNorm as in training, without augmentation."""
-    images = run.data.normalise(run.data.train.images)
+    train = run.data.train
     objective = OBJECTIVES[run.record.config.train.objective]
     model = start.model("rewind").train()
     pruned = pruned_places(masks)
     zero_(prunable(model), pruned)
     parameters = list(model.parameters())
     before = [parameter.detach().clone() for parameter in parameters]
-    loss = objective(model, images, run.data.train.labels)
+    loss = objective(model, train.images, train.labels, run.data.normalise)
     gradients = torch.autograd.grad(loss, parameters)
     added = []
     for rate in RATES:
@@ -47,5 +47,6 @@ def changes(run: FinishedRun, start: Ticket, masks: Masks) -> list[float]:
             for parameter, value, gradient in zip(parameters, before, gradients, strict=True):
                 parameter.copy_(value - rate * gradient)
             zero_(prunable(model), pruned)
-            added.append(float(objective(model, images, run.data.train.labels) - loss))
+        stepped = objective(model, train.images, train.labels, run.data.normalise)
+        added.append((stepped - loss).item())
     return added

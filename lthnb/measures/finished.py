@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lthnb.images.dataset import Source
 from lthnb.images.splits import Data
 from lthnb.runs.choice import ticket_round
 from lthnb.runs.packed import TicketError
@@ -19,6 +20,8 @@ class FinishedRun:
     record: Record
     folder: Path  # where its tickets lie
     data: Data | None = None  # its images; relatives have none
+    source: Source | None = None  # what they were drawn from
+    root: str = ""  # the data root, for images of other sources
     relatives: tuple[FinishedRun, ...] = ()  # other runs that began with the same initial weights
 
     def ticket(self, index: int) -> Ticket:

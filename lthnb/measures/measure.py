@@ -2,20 +2,32 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lthnb.config import RunConfig
-from lthnb.measures import fair_test, layers
+from lthnb.measures import fair_test, layers, robustness
 from lthnb.measures.finished import FinishedRun
 from lthnb.runs import files
 from lthnb.runs.files import Damaged
 from lthnb.runs.record import MissingRun, folders
 
 SCHEMA = 1
-MEASURES: dict[str, Callable[[FinishedRun], dict[str, Any]]] = {
-    "layers": layers.measure,
-    "fair_test": fair_test.measure,
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured on a run, and on which runs of the page that shows it."""
+
+    of_run: Callable[[FinishedRun], dict[str, Any]]
+    every: bool = False  # alone; else pruning runs with the paper's augmentation, beside their relatives
+
+
+MEASURES = {
+    "layers": Measure(layers.measure),
+    "fair_test": Measure(fair_test.measure),
+    "robustness": Measure(robustness.measure, every=True),
 }
 
 
@@ -42,6 +54,6 @@ def load(config: RunConfig, name: str, runs: str = "") -> dict[str, Any]:
 
 def measure(run: FinishedRun, name: str, runs: str = "") -> dict[str, Any]:
     """Measure a finished run and keep what comes out."""
-    values = MEASURES[name](run)
+    values = MEASURES[name].of_run(run)
     save(run.record.config, name, values, runs)
     return values

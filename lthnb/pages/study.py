@@ -196,7 +196,7 @@ def train(study: Study, configs: list[RunConfig]) -> None:
 def measure(
     study: Study, records: list[Record], name: str, until: float = math.inf
 ) -> dict[str, dict[str, Any]]:
-    """Key -> what a measure tells of the pruning runs with the paper's augmentation for their size.
+    """Key -> what a measure tells of the runs that it is about.
 
     What is missing is measured if the page says so; tickets that are not at hand are made again.
 
@@ -207,10 +207,11 @@ def measure(
         MissingRun: a measure was never made and ``train`` is False.
     """
     values: dict[str, dict[str, Any]] = {}
+    every = measures.MEASURES[name].every
     for finished in records:
         config = finished.config
         plain = config.prune.rounds and config.prune.control == "none"
-        if not plain or config.train.augment != PAPERS_OWN.get(config.data.images):
+        if not every and not (plain and config.train.augment == PAPERS_OWN.get(config.data.images)):
             continue
         try:
             values[config.key] = measures.load(config, name, study.settings.runs)
@@ -222,25 +223,32 @@ def measure(
             if time.monotonic() > until:
                 print(f"{name} of {config.slug} left out: the time is over")
                 continue
-            run = finished_run(study, finished, records)
+            run = finished_run(study, finished, [] if every else records)
             values[config.key] = measures.measure(run, name, study.settings.runs)
+            print(f"{name} of {config.slug} is measured", flush=True)
     return values
 
 
 def finished_run(study: Study, finished: Record, records: list[Record]) -> FinishedRun:
-    """A run with its images and its relatives: the page's other runs of the same initial weights."""
+    """A run with its images and its relatives: those among some records that have the same initial weights.
+
+    A run without relatives is measured on the device of the page.
+    """
     folder = record.folders(study.settings.runs)[0]
     start = (finished.config.seed, finished.config.network)
-    same = (other for other in records if (other.config.seed, other.config.network) == start)
-    family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in same}
+    same = [other for other in records if (other.config.seed, other.config.network) == start]
+    family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in [finished, *same]}
     for key, run in family.items():
         if not run.has_tickets():
             remake(study, run.record.config)
             family[key] = FinishedRun(record.load(run.record.config, study.settings.runs), run.folder)
     about = finished.config.data
-    data = load_data(study.images[about.name].source, about, finished.config.seed)
+    source = study.images[about.name].source
+    device = "cpu" if records else study.settings.chosen_device
+    data = load_data(source, about, finished.config.seed, device)
     own = family.pop(finished.config.key)
-    return dataclasses.replace(own, data=data, relatives=tuple(family.values()))
+    root = study.page.data_root
+    return dataclasses.replace(own, data=data, source=source, root=root, relatives=tuple(family.values()))
 
 
 def remake(study: Study, config: RunConfig) -> None:

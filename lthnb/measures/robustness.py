@@ -1,0 +1,145 @@
+"""How the networks of a run do under a shift: corrupted images, images of other sources, attacks."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lthnb.config import DataMissing, bare_name
+from lthnb.images.dataset import Source, resized
+from lthnb.images.natural import Shift, natural_shift, official_corruptions
+from lthnb.images.places import demand
+from lthnb.images.shifts import CORRUPTIONS, corrupt
+from lthnb.images.splits import Split, balanced_order
+from lthnb.measures.attacks import withstood
+from lthnb.measures.finished import FinishedRun
+from lthnb.training.loop import correct
+
+FEW = 500  # test images, balanced, where they are made smaller; at the size as stored all of them
+NATURAL = {  # data set -> shifts that are tested where their images are at hand
+    "glyphs": ("glyphs-shifted",),
+    "cifar10": ("cifar10.1", "cifar10.2"),
+    "cifar10_exact": ("cifar10.1", "cifar10.2", "folder:cifar10_jpeg"),
+}
+ATTACKS: dict[str, dict[str, Any]] = {
+    "FGSM 8/255": {"radius": 8 / 255},
+    "PGD 8/255": {"radius": 8 / 255, "step": 2 / 255, "steps": 10},
+    "PGD 2/255": {"radius": 2 / 255, "step": 0.5 / 255, "steps": 10},
+}
+ATTACKED = 2  # every so-many-th image is attacked
+Networks = dict[int, nn.Module]  # by round
+
+
+def measure(run: FinishedRun) -> dict[str, Any]:
+    """Count what the networks of a run classify rightly under every kind of shift.
+
+    Returns:
+        ``rounds``: those whose weights are kept; each list of counts below has a number for every one.
+        ``images``: number of test images, and ``clean``: counts on them. ``corrupted`` {kind: counts at each
+        severity} of the same images, and whether they are the ``published`` files.
+        ``natural`` {name: {sha256, images, correct: counts}}. ``attacked`` {images, clean: counts, attack:
+        counts}.
+    """
+    config = run.record.config.data
+    side = config.side or run.source.info.side
+    most = config.test_limit or len(run.source.labels["test"])
+    number = most if side == run.source.info.side else min(FEW, most)
+    models = networks(run)
+    clean = on(run, test_images(run.source, side, number))
+    few = Split(clean.images[::ATTACKED], clean.labels[::ATTACKED])
+    sets = corrupted(run.source, side, number, run.root)
+    return {
+        "rounds": list(models),
+        "images": len(clean),
+        "clean": counts(run, models, clean),
+        "published": published(run.source, "fog", 1, run.root) is not None,
+        "corrupted": {kind: [counts(run, models, on(run, split)) for split in sets[kind]] for kind in sets},
+        "natural": dict(natural(run, models, side, number)),
+        "attacked": {"images": len(few), "clean": counts(run, models, few), **attacked(run, models, few)},
+    }
+
+
+def networks(run: FinishedRun) -> Networks:
+    """The trained networks of a run's rounds whose weights are kept, on the device of its images."""
+    device = run.data.mean.device
+    tickets = {row["round"]: run.ticket(row["round"]) for row in run.record.rounds}
+    return {
+        index: ticket.model().to(device) for index, ticket in tickets.items() if "trained" in ticket.states
+    }
+
+
+def counts(run: FinishedRun, models: Networks, split: Split) -> list[int]:
+    """Right answers of every network."""
+    return [correct(model, run.data, split) for model in models.values()]
+
+
+def on(run: FinishedRun, split: Split) -> Split:
+    """Images and labels where the networks are."""
+    device = run.data.mean.device
+    images = split.images.contiguous(memory_format=torch.channels_last)
+    return Split(images.to(device), split.labels.to(device))
+
+
+def test_images(source: Source, side: int, number: int) -> Split:
+    """The first test images of every class, as many of each."""
+    rows = balanced_order(source.labels["test"], None)[:number]
+    return Split(source.read("test", rows, side), source.labels["test"][rows])
+
+
+@functools.lru_cache(maxsize=1)  # the same for all runs of a page
+def corrupted(source: Source, side: int, number: int, root: str) -> dict[str, list[Split]]:
+    """The same images under every corruption at severities 1 to 5, resized after they were corrupted."""
+    return {
+        kind: [_corrupted(source, kind, severity, side, number, root) for severity in range(1, 6)]
+        for kind in CORRUPTIONS
+    }
+
+
+def _corrupted(source: Source, kind: str, severity: int, side: int, number: int, root: str) -> Split:
+    """Those of CIFAR-10-C where its files are at hand, else made here."""
+    if files := published(source, kind, severity, root):
+        images, labels = files
+        rows = balanced_order(labels, None)[:number]
+        return Split(resized(images[rows], side), labels[rows])
+    stored = test_images(source, source.info.side, number)
+    return Split(resized(corrupt(stored.images, kind, severity), side), stored.labels)
+
+
+def published(source: Source, kind: str, severity: int, root: str) -> tuple[Tensor, Tensor] | None:
+    """Images and labels of CIFAR-10-C, where that is the corrupted test set of a source and at hand."""
+    if "cifar10.2" not in NATURAL.get(bare_name(source.info.name), ()):
+        return None
+    return official_corruptions(kind, severity, source.info.classes, root)
+
+
+def natural(
+    run: FinishedRun, models: Networks, side: int, number: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name of every natural shift whose images are at hand, with what was counted on it."""
+    info = run.source.info
+    for name in NATURAL.get(bare_name(info.name), ()):
+        with suppress(DataMissing):
+            shift = opened(name, info.classes, side, info.channels, run.root)
+            rows = balanced_order(shift.labels, None)[:number]
+            split = on(run, Split(shift.images[rows], shift.labels[rows]))
+            about = {"sha256": shift.sha256, "images": len(split)}
+            yield shift.name, about | {"correct": counts(run, models, split)}
+
+
+@functools.lru_cache(maxsize=4)
+def opened(name: str, classes: tuple[str, ...], side: int, channels: int, root: str) -> Shift:
+    """A natural shift; an archive is looked for by its stem."""
+    if name.startswith("folder:"):
+        name = f"folder:{demand(name.removeprefix('folder:'), root)}"
+    return natural_shift(name, classes, side=side, channels=channels, root=root)
+
+
+def attacked(run: FinishedRun, models: Networks, split: Split) -> dict[str, list[int]]:
+    """Name of every attack with the right answers that it leaves."""
+    return {
+        name: [withstood(model, run.data, split, **how) for model in models.values()]
+        for name, how in ATTACKS.items()
+    }
