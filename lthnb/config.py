@@ -33,15 +33,14 @@ __all__ = ["DataMissing", "ParameterError", "RunConfig", "UserError", "did_you_m
 
 ROOT = Path(__file__).resolve().parent.parent  # the repository: notebooks, book and runs stand beside lthnb
 PROTOCOL = 1  # raised by hand when equal configurations would give other numbers; part of every key
+WIDTHS = re.compile(r"|[1-9]\d{0,3}(-[1-9]\d{0,3}){3}").fullmatch
+FOUR_STAGES = Rule(str, "empty, or the channels of four stages such as 12-24-48-96", WIDTHS)
 # What the extension points offer; a test compares these names with the dictionaries that implement them.
 NETWORKS = ("resnet10", "resnet18")
 STARTS = ("pytorch", "torchvision")
-OBJECTIVES = ("cross_entropy",)
+OBJECTIVES = ("cross_entropy", "advprop")
 CONTROLS = ("random", "shuffled", "reinit", "retrained", "rewound")
 AUGMENTATIONS = ("none", "base", "contrast", "rand", "auto", "base+cutout", "rand+cutout", "auto+cutout")
-
-WIDTHS = re.compile(r"|[1-9]\d{0,3}(-[1-9]\d{0,3}){3}").fullmatch
-FOUR_STAGES = Rule(str, "empty, or the channels of four stages such as 12-24-48-96", WIDTHS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +68,7 @@ class NetworkConfig(Checked):
     width: int = ruled(64, whole(1, 512))
     init: str = ruled("pytorch", one_of(*STARTS))  # PyTorch's default, or torchvision's: He normal, fan out
     widths: str = ruled("", FOUR_STAGES)  # channels of the four stages; empty: 1, 2, 4 and 8 times width
+    norm: str = ruled("single", one_of("single", "dual"))  # dual: a second BatchNorm for adversarial images
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -135,6 +135,10 @@ class RunConfig(Checked):
         if prune.control != "none" and (prune.rounds < prune.every or self.data.split != "holdout"):
             least = f"{prune.every} or more rounds and 2,000 images"
             raise ParameterError(f"control {prune.control!r} needs {least}")
+        objective = self.train.objective
+        norm = "dual" if objective == "advprop" else "single"
+        if self.network.norm != norm:
+            raise ParameterError(f"objective {objective!r} needs norm {norm!r}, got {self.network.norm!r}")
         _ = self.requires  # a run too, or an error
 
     @classmethod
@@ -180,9 +184,7 @@ class RunConfig(Checked):
         if self.prune.control != "none":
             prune = dataclasses.replace(self.prune, control="none", every=1, found_lr=0, found_epochs=0)
             return dataclasses.replace(self, train=self.finding, prune=prune)
-        if self.data.split == "refit":
-            return self.replace(split="choosing")
-        return None
+        return self.replace(split="choosing") if self.data.split == "refit" else None
 
     @property
     def finding(self) -> TrainConfig:
@@ -219,8 +221,7 @@ def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
     return changed
 
 
-# 0.488: three prunings of 20 % in one
-SMALL = {"side": 16, "rate": 0.488, "rewind_epoch": 1, "batch_size": 50}
+SMALL = {"side": 16, "rate": 0.488, "rewind_epoch": 1, "batch_size": 50}  # 0.488: three prunings of 20 %
 FEW_IMAGES = {"pool_limit": 2000, "val_limit": 200, "test_limit": 200}
 PROFILES: dict[str, dict[str, Any]] = {
     "smoke": {**SMALL, **FEW_IMAGES, "model": "resnet10", "width": 8, "rounds": 2, "epochs": 2},
@@ -233,8 +234,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 def bare_name(name: str) -> str:
     """What people call a data set: ``cifar10``, or the stem of ``folder:STEM@HASH8``."""
-    bare = name.removeprefix("folder:")
-    return bare.rpartition("@")[0] or bare
+    return name.removeprefix("folder:").rsplit("@", 1)[0]
 
 
 def host() -> str:

@@ -52,9 +52,8 @@ def natural_shift(
         name: ``cifar10.1`` (version 6, else 4), ``cifar10.2`` (both files), ``glyphs-shifted`` or the test
             images of ``folder:PATH``.
         classes: of the training set, in its order; ``channels`` are those of its images.
-        class_map: class of the shifted set -> class of the training set, or "" to leave it out. Without one,
-            classes are told by their names.
-        root: the data root; empty: ``LTHNB_DATA``, else data/.
+        class_map: class of the shifted set -> class of the training set, or "" to leave it out; empty or
+            None: the class of the same name.
 
     Raises:
         ParameterError: no shift has that name, a class has no counterpart, the map names an unknown one.
@@ -103,7 +102,7 @@ def official_corruptions(
 
 def _counterparts(shifted: Classes, classes: Classes, class_map: dict[str, str] | None = None) -> Tensor:
     """The number in the training set of each class of the shifted set, (K,) int64; -1: left out."""
-    chosen = class_map or dict(zip(shifted, shifted, strict=True))
+    chosen = class_map or {label: label for label in shifted}
     for label in chosen:
         one_of(*shifted).check("a class that class_map names", label)
     targets = ("", *classes)
@@ -119,7 +118,7 @@ def _published(name: str, root: str) -> Source:
     for version in versions:
         for folder in folders:
             if any(folder.glob(next(iter(version)))):
-                pairs = [_pair(folder, file, number) for file, number in version.items()]
+                pairs = [_pair(folder, *part) for part in version.items()]
                 images, labels = map(torch.cat, zip(*pairs, strict=True))
                 parts = {"train": images[:0], "test": images}
                 return arrays(name, parts, {"train": labels[:0], "test": labels}, CIFAR10)

@@ -33,12 +33,35 @@ class Architecture:
     def empty(self) -> nn.Module:
         """The network without memory for its weights: names, shapes and dtypes only."""
         with torch.device("meta"):
-            return NETWORKS[self.network.model](self)
+            model = NETWORKS[self.network.model](self)
+            for name, part in [*model.named_modules()]:
+                if self.network.norm == "dual" and isinstance(part, nn.BatchNorm2d):
+                    model.set_submodule(name, DualBatchNorm(part.num_features))
+        return model
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias that keeps height and width, but for its stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+class DualBatchNorm(nn.BatchNorm2d):
+    """A BatchNorm, and beside it another for adversarial images alone. Source: Xie et al. (2020)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.auxiliary = nn.BatchNorm2d(channels)
+        self.adversarial = False  # whether such images pass
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.auxiliary(images) if self.adversarial else super().forward(images)
+
+
+def switch_norms_(model: nn.Module, adversarial: bool) -> None:
+    """Tell every dual BatchNorm which kind of images will pass."""
+    for part in model.modules():
+        if isinstance(part, DualBatchNorm):
+            part.adversarial = adversarial
 
 
 class Shortcut(nn.Sequential):

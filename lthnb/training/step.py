@@ -181,7 +181,7 @@ class Step:
     def _step(self, images: Tensor, labels: Tensor) -> None:
         self.sgd.zero_grad(set_to_none=True)
         with self.autocast():
-            loss = self.objective(self.model, self.data.normalise(images), labels)
+            loss = self.objective(self.model, images, labels, self.data.normalise)
         loss.backward()
         norm = nn.utils.get_total_norm([value.grad for value in self.parameters])
         self.sound.logical_and_((loss.detach() + norm).isfinite())

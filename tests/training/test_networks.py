@@ -15,13 +15,16 @@ from lthnb.training import networks
 from lthnb.training.networks import (
     NETWORKS,
     Architecture,
+    DualBatchNorm,
     Shortcut,
     build,
     convolution_weights,
     multiply_adds,
     prunable,
     small_dense,
+    switch_norms_,
 )
+from lthnb.training.starts import STARTS
 
 
 def architecture(side=32, channels=3, classes=10, **network):
@@ -77,6 +80,41 @@ def test_convolutions_alone_are_prunable_and_their_number_is_the_published_one()
 
     assert sum(weight.numel() for weight in prunable(model).values()) == 11_159_232
     assert sum(parameter.numel() for parameter in model.parameters()) == 11_173_962
+
+
+@pytest.mark.parametrize("init", STARTS)
+@pytest.mark.parametrize("side", [32, 96])
+def test_dual_norms_add_weights_and_change_none_of_a_single_network(side, init):
+    single, dual = (
+        build(architecture(side, width=4, init=init, norm=norm), 0) for norm in ("single", "dual")
+    )
+    weights = dual.state_dict()
+    added = {name for name in weights if ".auxiliary." in name}
+    rest = {name: value for name, value in weights.items() if name not in added}
+
+    assert list(rest) == list(single.state_dict())
+    assert all(torch.equal(value, rest[name]) for name, value in single.state_dict().items())
+    assert dual.prunable_names == single.prunable_names
+    assert not any(isinstance(part, DualBatchNorm) for part in single.modules())
+    assert {name.replace(".auxiliary", "") for name in added} == {
+        name for name in rest if "conv" not in name and "head" not in name and rest[name].dim() < 2
+    }
+
+
+def test_adversarial_images_pass_the_auxiliary_norms_alone_and_others_the_main_ones_alone():
+    single, dual = (build(architecture(width=4, norm=norm), 0) for norm in ("single", "dual"))
+    images = torch.randn(8, 3, 32, 32, generator=config.stream(0, "images"))
+    expected = single(images)
+    before = {name: value.clone() for name, value in dual.state_dict().items()}
+    for adversarial in (True, False):
+        switch_norms_(dual, adversarial)
+        assert torch.equal(dual(images), expected)  # all norms start equal
+        moved = {name for name, value in dual.state_dict().items() if not torch.equal(value, before[name])}
+        assert moved and all((".auxiliary." in name) == adversarial for name in moved)
+        before = {name: value.clone() for name, value in dual.state_dict().items()}
+
+    dual.stem[1].auxiliary.running_mean.fill_(7)
+    assert torch.equal(dual.eval()(images), single.eval()(images))
 
 
 @pytest.mark.parametrize(("side", "kernel"), [(16, 3), (32, 3), (64, 3), (96, 7)])
