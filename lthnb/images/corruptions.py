@@ -96,11 +96,12 @@ def motion_blur(images: Tensor, constant: tuple[int, float], draws: Draws) -> Te
 
 
 def zoom_blur(images: Tensor, steps: int, _draws: Draws) -> Tensor:
-    """Mean of the image and of its enlargements by 0, 1, 2, ... hundredths."""
+    """Mean of the image and of its enlargements by 0, 1, 2, ... hundredths, as many as ``steps``."""
     side = images.shape[-1]
     total = images.clone()
-    for hundredths in range(steps):
-        total += filters.separable(filters.zoom(side, 1 + hundredths / 100), images)
+    for step in range(steps):
+        factor = 1 + step * (1.01 - 1)  # in floating point as published, which counts in the last digit
+        total += filters.separable(filters.zoom(side, factor), images)
     return total / (steps + 1)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lthnb.config import ParameterError
 from lthnb.images import corruptions, weather
 from lthnb.images.corruptions import Draws, to_bytes
-from lthnb.images.weather import frost_textures
+from lthnb.images.weather import TEXTURE, frost_textures
 from lthnb.rules import one_of, whole
 
 __all__ = ["CORRUPTIONS", "Corruption", "corrupt", "frost_textures"]
@@ -36,7 +36,7 @@ CORRUPTIONS = {
         Corruption(corruptions.defocus_blur, ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))),
         Corruption(corruptions.glass_blur, ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))),
         Corruption(corruptions.motion_blur, ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))),
-        Corruption(corruptions.zoom_blur, (6, 11, 16, 21, 26)),
+        Corruption(corruptions.zoom_blur, (7, 12, 16, 21, 26)),
         Corruption(
             weather.snow,
             (
@@ -93,13 +93,15 @@ def corrupt(images: Tensor, kind: str, severity: int, seed: int = 0) -> Tensor:
     """
     one_of(*CORRUPTIONS).check("kind", kind)
     whole(1, 5).check("severity", severity)
-    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3]
+    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] <= TEXTURE
     if not square or images.dtype != torch.uint8:
-        shape = tuple(images.shape)
-        raise ParameterError(f"images must be (N, 1 or 3, side, side) uint8, got {shape} {images.dtype}")
+        wanted = f"(N, 1 or 3, side, side) uint8, side up to {TEXTURE}"
+        raise ParameterError(f"images must be {wanted}, got {tuple(images.shape)} {images.dtype}")
     corruption = CORRUPTIONS[kind]
     constant = corruption.constants[severity - 1]
     corrupted = torch.empty_like(images, memory_format=torch.contiguous_format)
+    if not len(images):
+        return corrupted
     number = max(1, AT_ONCE // images.shape[-1] ** 2)
     for whole_images, changed in zip(images.split(number), corrupted.split(number), strict=True):
         pixels = whole_images.contiguous()

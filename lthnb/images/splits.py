@@ -106,6 +106,12 @@ def _indices(source: Source, config: DataConfig, seed: int) -> tuple[Tensor, Ten
     return train[:cut], train[cut:]
 
 
+def test_images(source: Source, side: int, number: int) -> Split:
+    """The first test images of every class, as many of each; 0: all that are left of an even number."""
+    rows = balanced_order(source.labels["test"], None)[: number or None]
+    return Split(source.read("test", rows, side), source.labels["test"][rows])
+
+
 def _test_indices(source: Source, config: DataConfig) -> Tensor:
     labels = source.labels["test"]
     if config.test_limit:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lthnb.images import filters
 from lthnb.images.corruptions import Draws, to_bytes
 
-TEXTURE = 128  # pixels of a texture of frost
+TEXTURE = 256  # pixels of a texture of frost
 GREY = (0.299, 0.587, 0.114)
 WATER = (175, 238, 238)
 MUD = (63, 42, 20)
@@ -47,7 +47,7 @@ def frost(images: Tensor, constant: tuple[float, float], draws: Draws) -> Tensor
 
 @functools.cache
 def frost_textures() -> Tensor:
-    """Five pictures of bluish crystals of our own, (5, 128, 128, 3) uint8, in place of the published ones."""
+    """Five pictures of bluish crystals of our own, (5, 256, 256, 3) uint8, in place of the published ones."""
     draws = Draws(torch.arange(5).reshape(5, 1), "textures", 0)
     ridges = 1 - (2 * filters.clouds(draws.uniform(TEXTURE**2 - 1), 1.2) - 1).abs()
     colour = torch.tensor([0.85, 0.93, 1.0])
@@ -74,7 +74,8 @@ def spatter(images: Tensor, constant: tuple[Any, ...], draws: Draws) -> Tensor:
         cover = filters.separable(filters.blur(side, last), (wet > threshold).float())
         cover = torch.where(cover < 0.8, 0.0, cover)[:, None]
         return images * (1 - cover) + cover * colour(images, MUD)
-    wet = to_bytes(torch.where(wet < threshold, 0.0, wet)).float()
+    wet = (255 * torch.where(wet < threshold, 0.0, wet)).int() % 256  # wraps, as published
+    wet = wet.float()
     rim = filters.distances(filters.edges(wet)).clamp(max=20)
     rim = filters.equalise(filters.box_mean(rim).floor())
     emboss = torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])

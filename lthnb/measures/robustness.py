@@ -13,7 +13,7 @@ from lthnb.images.dataset import Source, resized
 from lthnb.images.natural import Shift, natural_shift, official_corruptions
 from lthnb.images.places import demand
 from lthnb.images.shifts import CORRUPTIONS, corrupt
-from lthnb.images.splits import Split, balanced_order
+from lthnb.images.splits import Split, balanced_order, test_images
 from lthnb.measures.attacks import withstood
 from lthnb.measures.finished import FinishedRun
 from lthnb.training.loop import correct
@@ -45,8 +45,7 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     """
     config = run.record.config.data
     side = config.side or run.source.info.side
-    most = config.test_limit or len(run.source.labels["test"])
-    number = most if side == run.source.info.side else min(FEW, most)
+    number = config.test_limit if side == run.source.info.side else min(FEW, config.test_limit or FEW)
     models = networks(run)
     clean = on(run, test_images(run.source, side, number))
     few = Split(clean.images[::ATTACKED], clean.labels[::ATTACKED])
@@ -83,12 +82,6 @@ def on(run: FinishedRun, split: Split) -> Split:
     return Split(images.to(device), split.labels.to(device))
 
 
-def test_images(source: Source, side: int, number: int) -> Split:
-    """The first test images of every class, as many of each."""
-    rows = balanced_order(source.labels["test"], None)[:number]
-    return Split(source.read("test", rows, side), source.labels["test"][rows])
-
-
 @functools.lru_cache(maxsize=1)  # the same for all runs of a page
 def corrupted(source: Source, side: int, number: int, root: str) -> dict[str, list[Split]]:
     """The same images under every corruption at severities 1 to 5, resized after they were corrupted."""
@@ -102,7 +95,7 @@ def _corrupted(source: Source, kind: str, severity: int, side: int, number: int,
     """Those of CIFAR-10-C where its files are at hand, else made here."""
     if files := published(source, kind, severity, root):
         images, labels = files
-        rows = balanced_order(labels, None)[:number]
+        rows = balanced_order(labels, None)[: number or None]
         return Split(resized(images[rows], side), labels[rows])
     stored = test_images(source, source.info.side, number)
     return Split(resized(corrupt(stored.images, kind, severity), side), stored.labels)
@@ -122,19 +115,38 @@ def natural(
     info = run.source.info
     for name in NATURAL.get(bare_name(info.name), ()):
         with suppress(DataMissing):
+            if name.startswith("folder:"):
+                name = f"folder:{demand(name.removeprefix('folder:'), run.root)}"
             shift = opened(name, info.classes, side, info.channels, run.root)
-            rows = balanced_order(shift.labels, None)[:number]
+            rows = balanced_order(shift.labels, None)[: number or None]
             split = on(run, Split(shift.images[rows], shift.labels[rows]))
             about = {"sha256": shift.sha256, "images": len(split)}
             yield shift.name, about | {"correct": counts(run, models, split)}
 
 
+def under(run: FinishedRun, index: int, name: str, class_map: dict[str, str] | None) -> tuple[int, int]:
+    """Right answers of a round's network on all images of a natural shift, and their number."""
+    info = run.source.info
+    side = run.record.config.data.side or info.side
+    pairs = None if class_map is None else tuple(class_map.items())
+    shift = opened(name, info.classes, side, info.channels, run.root, pairs)
+    split = on(run, Split(shift.images, shift.labels))
+    model = run.ticket(index).model().to(run.data.mean.device)
+    return correct(model, run.data, split), len(split)
+
+
 @functools.lru_cache(maxsize=4)
-def opened(name: str, classes: tuple[str, ...], side: int, channels: int, root: str) -> Shift:
-    """A natural shift; an archive is looked for by its stem."""
-    if name.startswith("folder:"):
-        name = f"folder:{demand(name.removeprefix('folder:'), root)}"
-    return natural_shift(name, classes, side=side, channels=channels, root=root)
+def opened(
+    name: str,
+    classes: tuple[str, ...],
+    side: int,
+    channels: int,
+    root: str,
+    class_map: tuple[tuple[str, str], ...] | None = None,
+) -> Shift:
+    """A natural shift; see ``natural_shift``."""
+    pairs = None if class_map is None else dict(class_map)
+    return natural_shift(name, classes, side=side, channels=channels, class_map=pairs, root=root)
 
 
 def attacked(run: FinishedRun, models: Networks, split: Split) -> dict[str, list[int]]:

@@ -1,6 +1,7 @@
 """A page's parameters, checked before torch is imported."""
 
 import ast
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,9 @@ FRACTION = Rule(
     "a share in (0, 1] or a whole number of images above 1",
     lambda value: 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8),
 )
+CLASS_MAP = Rule(
+    str, "empty, or pairs such as kitten=cat, fish=", re.compile(r"|[^,=]+=[^,=]*(,[^,=]+=[^,=]*)*").fullmatch
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class Parameters:
     dataset: str = ruled("auto", DATASET)
     data_root: str = ruled("", DATA_ROOT)
     fraction: float | None = ruled(None, FRACTION)  # of the page's own run; None: the page shows the plan
+    shift: str = ruled("", TEXT)  # images of another source that the page's networks are shown
+    class_map: str = ruled("", CLASS_MAP)
     changes: dict[str, Any] = field(default_factory=dict)  # fields of the run that replace the profile's
     given: dict[str, Any] = field(default_factory=dict)  # what differs from the page's own cell
 

@@ -358,15 +358,14 @@ def test_published_images_are_resized_as_test_images_are(tmp_path):
 
 
 def few(archive, target, number=20):
-    """An archive of the first images of every class of another one."""
+    """An archive of the first test images of every class of another one, to train on as well."""
     files = read_files(archive)
-    names = sorted(name for name, content in files.items() if content is not None and name[:2] == "te")
-    chosen = [
-        name for _, group in groupby(names, key=lambda name: name.split("/")[1]) for name in [*group][:number]
-    ]
-    return tar_of(
-        target, {f"few/{split}{name[4:]}": files[name] for split in ("train", "test") for name in chosen}
-    )
+    names = sorted(name for name, content in files.items() if content and name.startswith("test/"))
+    chosen = {}
+    for _, group in groupby(names, key=lambda name: name.split("/")[1]):
+        for name in [*group][:number]:
+            chosen[f"few/{name}"] = chosen[f"few/{name.replace('test', 'train', 1)}"] = files[name]
+    return tar_of(target, chosen)
 
 
 def test_cifar10_as_jpeg_shows_what_the_original_pixels_show(real_images, tmp_path):

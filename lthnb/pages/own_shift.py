@@ -1,0 +1,48 @@
+"""A page's networks on anybody's images of the same classes: what ``-p shift`` asks for."""
+
+import pandas as pd
+
+from lthnb.measures import robustness
+from lthnb.pages import robust, stats, study
+from lthnb.pages.frame import frame, pick
+from lthnb.pages.study import Study
+from lthnb.pages.tables import Lines, table
+from lthnb.rules import ParameterError
+from lthnb.runs.record import Record
+
+
+def mapped(text: str) -> dict[str, str] | None:
+    """``"kitten=cat, fish="`` as class of the shifted set -> class of the training set; None for no text."""
+    if not text:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    return {theirs.strip(): ours.strip() for theirs, _, ours in pairs}
+
+
+@table
+def accuracies(plan: Study, records: list[Record]) -> Lines:
+    """Accuracy (%) of every named network on the images of ``shift``, and on its own test set.
+
+    Raises:
+        ParameterError: the page was not told that it may make networks anew whose weights are not kept.
+        DataMissing, DataError: the images are not there, damaged, or of other classes.
+    """
+    if not plan.page.train:
+        raise ParameterError("shift needs trained networks: pass -p train True with it")
+    tested = pick(frame(records), split="test")
+    tested["network"] = robust.names(tested)
+    wanted = tested[tested["network"].isin(robust.SHOWN)]
+    by_key = {record.config.key: record for record in records}
+    rows = []
+    for row in wanted.itertuples():
+        run = study.finished_run(plan, by_key[row.key], [])
+        correct, images = robustness.under(run, row.round, plan.page.shift, mapped(plan.page.class_map))
+        rows.append({**row._asdict(), "shifted": correct / images})
+    for (images, network), group in pd.DataFrame(rows).groupby(["images", "network"], sort=False):
+        yield {
+            "images": f"{images:,}",
+            "network": network,
+            "seeds": len(group),
+            "test (%)": str(stats.interval(100 * group["accuracy"])),
+            f"{plan.page.shift} (%)": str(stats.interval(100 * group["shifted"])),
+        }

@@ -1,0 +1,239 @@
+"""Robustness: networks under shifts, at equal clean accuracy, and what the registered contrasts come to."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from lthnb.experiments import PAPERS_OWN
+from lthnb.pages import stats
+from lthnb.pages.frame import frame, pick
+from lthnb.pages.summary import Numbers, plain
+from lthnb.pages.tables import Lines, table
+from lthnb.runs.record import Record
+
+MARGIN = 1.0  # points either way within which a network is as robust as its accuracy lets expect
+SIZES = {augment: images for images, augment in PAPERS_OWN.items()}  # images that an augmentation is for
+SCHEDULES = {("published", 1): "", ("tuned", 1): "tuned ", ("tuned", 4): "strong "}
+SHOWN = ("dense", "ticket", "tuned dense", "tuned ticket", "strong dense", "strong ticket")
+NETWORK = [
+    "key",
+    "round",
+    "seed",
+    "size",
+    "images",
+    "network",
+    "arm",
+    "density",
+    "clean",
+]  # what one is told by
+REGISTERED = {  # the primary quantity first (book/registered.md)
+    "residual": "residual of the ticket",
+    "strong_residual": "residual of the strong ticket",
+    "large_residual": "residual of the ticket, larger size",
+    "over_strong": "corrupted: ticket - strong dense",
+    "less_data": "corrupted: ticket - dense, minus the same at the larger size",
+}
+Accuracies = pd.Series | np.ndarray  # fractions
+Measures = dict[str, dict[str, Any]]  # key of a run -> what measures.robustness finds on it
+
+
+def shifted(records: list[Record], measures: Measures) -> pd.DataFrame:
+    """A row per network that was measured and set of images that it was shown.
+
+    Columns: key, round, seed, images, density and arm as in a frame; ``size``: the images whose networks it
+    is compared with; ``network``: one of ``SHOWN``, or other dense or ticket; ``shift``: corruption, natural
+    or attack; ``kind`` and ``severity`` (0: has none); ``clean`` and ``accuracy``: right answers before and
+    under the shift, fractions.
+    """
+    tested = pick(frame(records), split="test")
+    told = [row for key, values in measures.items() for row in told_of(key, values)]
+    data = tested.drop(columns="accuracy").merge(pd.DataFrame(told), on=["key", "round"])
+    data["size"] = data["augment"].map(SIZES).fillna(data["images"]).astype(int)
+    data["network"] = names(data)
+    return data[[*NETWORK, "shift", "kind", "severity", "accuracy"]]
+
+
+def told_of(key: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a measure tells: a row per round and set of images."""
+    attacked = dict(values["attacked"])
+    few = attacked.pop("images")
+    before = attacked.pop("clean")
+    for place, index in enumerate(values["rounds"]):
+        network = {"key": key, "round": index}
+        clean = values["clean"][place] / values["images"]
+        for kind, severities in values["corrupted"].items():
+            for severity, correct in enumerate(severities, 1):
+                accuracy = correct[place] / values["images"]
+                shift = {"shift": "corruption", "kind": kind, "severity": severity}
+                yield network | shift | {"clean": clean, "accuracy": accuracy}
+        for name, of_set in values["natural"].items():
+            shift = {"shift": "natural", "kind": name.partition("@")[0], "severity": 0}
+            yield network | shift | {"clean": clean, "accuracy": of_set["correct"][place] / of_set["images"]}
+        for name, correct in attacked.items():
+            shift = {"shift": "attack", "kind": name, "severity": 0}
+            yield network | shift | {"clean": before[place] / few, "accuracy": correct[place] / few}
+
+
+def names(rows: pd.DataFrame) -> list[str]:
+    """What networks are called; those of other sizes, schedules and rounds: other dense, other ticket."""
+    called = []
+    for row in rows.itertuples():
+        schedule = SCHEDULES.get((row.rates, row.times))
+        own = row.images == SIZES.get(row.augment, row.images) and (row.dense or row.ticket)
+        called.append(f"{'other ' if schedule is None or not own else schedule}{row.arm}")
+    return called
+
+
+def networks(data: pd.DataFrame) -> pd.DataFrame:
+    """A row per network with its clean and its mean corrupted accuracy.
+
+    ``expected``: that of the line of all dense networks of its size at its clean accuracy; ``residual``:
+    corrupted minus expected, in points.
+    """
+    means = pick(data, shift="corruption").groupby(NETWORK, as_index=False)["accuracy"].mean()
+    means = means.rename(columns={"accuracy": "corrupted"})
+    expected = [expect(of_size) for _, of_size in means.groupby("size")]
+    means["expected"] = pd.concat(expected)
+    means["residual"] = 100 * (means["corrupted"] - means["expected"])
+    return means
+
+
+def expect(of_size: pd.DataFrame) -> pd.Series:
+    """Corrupted accuracy of the line at every network's clean one."""
+    return line(of_size)(of_size["clean"])
+
+
+def line(of_size: pd.DataFrame) -> Callable[[Accuracies], Accuracies]:
+    """Clean to corrupted accuracy: least squares on logits of the dense networks; nan below three."""
+    dense = pick(of_size, arm="dense")
+    few = len(dense) < 3
+    slope, intercept = (
+        (np.nan, np.nan) if few else np.polyfit(logit(dense["clean"]), logit(dense["corrupted"]), 1)
+    )
+    return lambda clean: expit(intercept + slope * logit(clean))
+
+
+def by_seed(means: pd.DataFrame, network: str, size: int, column: str = "corrupted") -> pd.Series:
+    """A column of the networks of a name and size, accuracies in percent, by seed."""
+    rows = pick(means, network=network, size=size).set_index("seed")[column].sort_index()
+    return rows if column == "residual" else 100 * rows
+
+
+def contrasts(means: pd.DataFrame) -> dict[str, pd.Series]:
+    """The registered quantities in points by seed, by the names in ``REGISTERED``."""
+    small, large = means["size"].min(), means["size"].max()
+    gains = [by_seed(means, "ticket", size) - by_seed(means, "dense", size) for size in (small, large)]
+    values = {
+        "residual": by_seed(means, "ticket", small, "residual"),
+        "strong_residual": by_seed(means, "strong ticket", small, "residual"),
+        "large_residual": by_seed(means, "ticket", large, "residual"),
+        "over_strong": by_seed(means, "ticket", small) - by_seed(means, "strong dense", small),
+        "less_data": gains[0] - gains[1],
+    }
+    return {name: points.dropna() for name, points in values.items()}
+
+
+def meaning(residual: stats.Interval) -> str:
+    """What the registered rule makes of the primary residual; open below six seeds."""
+    within = residual.low > -MARGIN and residual.high < MARGIN
+    if residual.n < stats.ENOUGH:
+        return "open"
+    if residual.low > 0:
+        return "more robust than its accuracy explains" + ", by less than a point" * within
+    if residual.high < 0:
+        return "less robust than its accuracy explains" + ", by less than a point" * within
+    return "only more accurate" if within else "open"
+
+
+def numbers(data: pd.DataFrame, profile: str) -> Numbers:
+    """Accuracies in percent, registered quantities in points, and on how many kinds the ticket leads."""
+    means = networks(data)
+    small = data["size"].min()
+    registered = contrasts(means)
+    values: Numbers = {}
+    for name in SHOWN:
+        for column in ("clean", "corrupted"):
+            values[f"{name} {column}"] = by_seed(means, name, small, column).mean()
+    for name, points in registered.items():
+        values |= stats.spread(name, stats.interval(points))
+    for other in ("dense", "strong dense"):
+        values[f"kinds over {other}"] = int((lead(data, small, "ticket", other) > 0).sum())
+        values |= stats.spread(
+            f"over_{other}", stats.interval(by_seed(means, "ticket", small) - by_seed(means, other, small))
+        )
+    return plain(
+        profile=profile,
+        n=len(registered["residual"]),
+        line=len(pick(means, arm="dense", size=small)),
+        meaning=meaning(stats.interval(registered["residual"])),
+        p=stats.sign_flip(registered["residual"]),
+        **{name.replace(" ", "_"): value for name, value in values.items()},
+    )
+
+
+def by_kind(data: pd.DataFrame, size: int, network: str) -> pd.DataFrame:
+    """Accuracy (%) of a network, mean over severities: a row per seed, a column per corruption."""
+    rows = pick(data, shift="corruption", size=size, network=network)
+    return 100 * rows.pivot_table(index="seed", columns="kind", values="accuracy", sort=False)
+
+
+def lead(data: pd.DataFrame, size: int, first: str, second: str) -> pd.Series:
+    """One network minus another under each corruption, in points: means over seeds."""
+    return (by_kind(data, size, first) - by_kind(data, size, second)).mean()
+
+
+@table
+def registered(means: pd.DataFrame) -> Lines:
+    """The registered quantities with their tests."""
+    values = contrasts(means)
+    p_values = {name: stats.t_test(points) for name, points in values.items()}
+    secondary = {name: p for name, p in p_values.items() if name != "residual"}
+    passed = stats.holm(secondary) if min(map(len, values.values())) >= stats.ENOUGH else {}
+    for name, points in values.items():
+        yield {
+            "quantity": REGISTERED[name],
+            "seeds": len(points),
+            "points": str(stats.interval(points)),
+            "registered": "secondary" if name in secondary else "primary",
+            "passes Holm": passed.get(name, ""),
+            "t test p": f"{p_values[name]:.4f}",
+            "sign-flip p": f"{stats.sign_flip(points):.3f}",
+        }
+
+
+@table
+def accuracies(means: pd.DataFrame) -> Lines:
+    """Clean and corrupted accuracy and residual of every network, tickets of other rounds among them."""
+    groups = means.groupby(["size", "network", "density", "images"], sort=False)
+    for (size, network, density, images), rows in groups:
+        if network in SHOWN or "ticket" in network or images != size:
+            yield {
+                "images": f"{images:,}",
+                "augmentation of": f"{size:,}",
+                "network": network,
+                "density (%)": f"{100 * density:.1f}",
+                "seeds": rows["seed"].nunique(),
+                "clean (%)": in_percent(rows["clean"]),
+                "corrupted (%)": in_percent(rows["corrupted"]),
+                "residual (points)": str(stats.interval(rows["residual"])),
+            }
+
+
+@table
+def other_shifts(data: pd.DataFrame) -> Lines:
+    """Clean accuracy (%) of each network, and that on images of other sources or under attacks."""
+    rows = data[(data["shift"] != "corruption") & data["network"].isin(SHOWN)]
+    for (size, kind), of_kind in rows.groupby(["size", "kind"], sort=False):
+        cells = {
+            network: f"{100 * group['clean'].mean():.1f} to {in_percent(group['accuracy'])}"
+            for network, group in of_kind.groupby("network")
+        }
+        yield {"images": f"{size:,}", "shift": kind, **{name: cells.get(name, "-") for name in SHOWN}}
+
+
+def in_percent(accuracies: pd.Series) -> str:
+    """Their mean with its interval."""
+    return str(stats.interval(100 * accuracies))

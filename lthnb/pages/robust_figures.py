@@ -1,0 +1,101 @@
+"""The figures of the page on robustness; colours as everywhere."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lthnb.pages import robust, stats
+from lthnb.pages.figures import CONTROL, DENSE, LEVEL, TICKET
+from lthnb.pages.frame import pick
+
+LOOKS = {  # network -> marker, colour
+    "dense": ("o", DENSE),
+    "ticket": ("o", TICKET),
+    "strong dense": ("D", "black"),
+    "strong ticket": ("D", CONTROL),
+}
+SEEN = (1, 3, 5)  # severities
+
+
+def samples(index: int = 0, side: int = 32) -> Figure:
+    """One rendered digit under every corruption at severities 1, 3 and 5, side by side."""
+    import torch  # here, since figures of records do not need it
+
+    from lthnb.images.glyphs import glyphs
+    from lthnb.images.shifts import CORRUPTIONS, corrupt
+
+    image = glyphs().read("test", torch.tensor([index]), side).contiguous()
+    strips = {"as taken": image}
+    for kind in CORRUPTIONS:
+        strips[kind.replace("_", " ")] = torch.cat([corrupt(image, kind, severity) for severity in SEEN])
+    figure, axes = plt.subplots(5, 4, figsize=(8, 5))
+    for ax, (title, strip) in zip(axes.flat, strips.items(), strict=True):
+        ax.imshow(np.hstack(strip.permute(0, 2, 3, 1).numpy()), interpolation="nearest")
+        ax.set_title(title, fontsize=8)
+        ax.axis("off")
+    return figure
+
+
+def kinds(data: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
+    """Accuracy (%) under every corruption, mean over severities: mean and 95 % interval over seeds."""
+    ax = ax or plt.gca()
+    for shift, (network, (marker, colour)) in enumerate(LOOKS.items()):
+        table = robust.by_kind(data, size, network)
+        if table.empty:
+            continue
+        order = robust.by_kind(data, size, "dense").mean().sort_values().index
+        spread = [stats.interval(table[kind]) for kind in order]
+        rows = np.arange(len(order)) + 0.15 * (shift - 1.5)
+        half = [interval.high - interval.mean for interval in spread]
+        means = [interval.mean for interval in spread]
+        ax.errorbar(
+            means, rows, xerr=half, fmt=marker, color=colour, markersize=4, linewidth=1, label=network
+        )
+        clean = 100 * pick(data, size=size, network=network, shift="corruption")["clean"].mean()
+        ax.axvline(clean, color=colour, linewidth=0.8, linestyle=":")
+    ax.set_yticks(range(len(order)), [kind.replace("_", " ") for kind in order])
+    ax.set_xlabel("accuracy (%)")
+    ax.legend(fontsize=7)
+    return ax
+
+
+def matched(means: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
+    """Corrupted against clean accuracy (%) of every network, with the line of the dense ones."""
+    ax = ax or plt.gca()
+    of_size = pick(means, size=size)
+    dense = pick(of_size, arm="dense")
+    ax.plot(100 * dense["clean"], 100 * dense["corrupted"], ".", color=DENSE, alpha=0.4, label="dense, all")
+    for network, (marker, colour) in LOOKS.items():
+        rows = pick(of_size, network=network)
+        ax.plot(
+            100 * rows["clean"], 100 * rows["corrupted"], marker, color=colour, markersize=4, label=network
+        )
+    clean = np.linspace(of_size["clean"].min(), of_size["clean"].max(), 50)
+    ax.plot(100 * clean, 100 * robust.line(of_size)(clean), **LEVEL)
+    ax.set(xlabel="clean accuracy (%)", ylabel="corrupted accuracy (%)", title=f"{size:,} images")
+    ax.legend(fontsize=7)
+    return ax
+
+
+def severities(data: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
+    """Accuracy (%) against severity, mean over kinds: mean and 95 % interval over seeds; 0 is clean."""
+    ax = ax or plt.gca()
+    corrupted = pick(data, shift="corruption", size=size)
+    for network, (_, colour) in LOOKS.items():
+        rows = pick(corrupted, network=network)
+        by_seed = rows.pivot_table(index="severity", columns="seed", values="accuracy")
+        by_seed.loc[0] = rows.groupby("seed")["clean"].first()
+        spread = [stats.interval(100 * values) for _, values in by_seed.sort_index().iterrows()]
+        ax.plot([one.mean for one in spread], color=colour, label=network)
+        ax.fill_between(
+            range(len(spread)),
+            [one.low for one in spread],
+            [one.high for one in spread],
+            color=colour,
+            alpha=0.15,
+        )
+    ax.set(xlabel="severity", ylabel="accuracy (%)")
+    ax.legend(fontsize=7)
+    return ax
