@@ -22,10 +22,11 @@ ROOMS = {
     "images": BASE,
     "training": BASE | {"images.splits"},
     "schedules": BASE,
-    "experiments": BASE | {"schedules", "images", "training.networks"},
+    "lines": BASE | {"schedules"},
+    "experiments": BASE | {"schedules", "lines", "images", "training.networks"},
     "runs": BASE | {"images", "training"},
     "measures": BASE | {"images", "training", "runs"},
-    "pages": BASE | {"schedules", "images", "training", "experiments", "runs", "measures"},
+    "pages": BASE | {"schedules", "lines", "images", "training", "experiments", "runs", "measures"},
     "__main__": BASE | {"runs", "pages"},
 }
 PATHS = [path for path in (ROOT / "lthnb").rglob("*.py") if path.name != "__init__.py"]
@@ -122,7 +123,7 @@ def test_extension_points_offer_what_the_configuration_names():
     assert tuple(objectives.OBJECTIVES) == config.OBJECTIVES
     assert tuple(masks.CONTROLS) == config.CONTROLS
     assert tuple(augment.AUGMENTATIONS) == config.AUGMENTATIONS
-    assert tuple(MEASURES) == ("layers", "fair_test")
+    assert tuple(MEASURES) == ("layers", "fair_test", "robustness")
 
 
 FORBIDDEN = {

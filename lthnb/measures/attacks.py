@@ -1,7 +1,8 @@
 """Images changed within a bound so that a network errs, in units of pixels; by captum."""
 
+import warnings
+
 import torch
-from captum.robust import FGSM, PGD
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,6 +29,8 @@ def adversarial(
 
     Source: Goodfellow et al. (2015) for FGSM, Madry et al. (2018) for PGD.
     """
+    from captum.robust import FGSM, PGD  # here, since runs are made on machines without it
+
     model.eval()
 
     def logits(pixels: Tensor) -> Tensor:
@@ -41,11 +44,12 @@ def adversarial(
     number = AT_ONCE[split.labels.device.type]
     for images, labels in zip(split.images.split(number), split.labels.split(number), strict=True):
         pixels = (images / 255).requires_grad_()
-        if steps:
-            bound = {"radius": radius, "step_size": step, "step_num": steps}
-            attacked.append(PGD(logits, **bounds).perturb(pixels, target=labels, **bound))
-        else:
-            attacked.append(FGSM(logits, **bounds).perturb(pixels, epsilon=radius, target=labels))
+        with warnings.catch_warnings(action="ignore"):  # captum's, that it turns gradients on
+            if steps:
+                bound = {"radius": radius, "step_size": step, "step_num": steps}
+                attacked.append(PGD(logits, **bounds).perturb(pixels, target=labels, **bound))
+            else:
+                attacked.append(FGSM(logits, **bounds).perturb(pixels, epsilon=radius, target=labels))
     return torch.cat(attacked).detach()
 
 

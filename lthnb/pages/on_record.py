@@ -4,9 +4,9 @@ import dataclasses
 
 from lthnb import experiments
 from lthnb.config import ParameterError, bare_name
-from lthnb.experiments import Experiment
 from lthnb.images.dataset import DatasetInfo
 from lthnb.images.sources import ROLES, open_source
+from lthnb.lines import Experiment
 from lthnb.pages.parameters import Parameters
 from lthnb.runs import record
 from lthnb.runs.record import MissingRun, Record

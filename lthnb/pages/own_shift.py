@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lthnb.measures import robustness
-from lthnb.pages import robust, stats, study
+from lthnb.pages import measured, robust, stats
 from lthnb.pages.frame import frame, pick
 from lthnb.pages.study import Study
 from lthnb.pages.tables import Lines, table
@@ -35,7 +35,7 @@ def accuracies(plan: Study, records: list[Record]) -> Lines:
     by_key = {record.config.key: record for record in records}
     rows = []
     for row in wanted.itertuples():
-        run = study.finished_run(plan, by_key[row.key], [])
+        run = measured.finished_run(plan, by_key[row.key], [])
         correct, images = robustness.under(run, row.round, plan.page.shift, mapped(plan.page.class_map))
         rows.append({**row._asdict(), "shifted": correct / images})
     for (images, network), group in pd.DataFrame(rows).groupby(["images", "network"], sort=False):

@@ -9,10 +9,11 @@ import torch
 
 from lthnb import experiments
 from lthnb.config import RunConfig
-from lthnb.experiments import PLAN, Experiment
+from lthnb.experiments import PLAN
+from lthnb.lines import Experiment
 from lthnb.measures.finished import FinishedRun
 from lthnb.measures.measure import MEASURES
-from lthnb.pages import study
+from lthnb.pages import measured, study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
 from lthnb.pages.served import Served, serve
@@ -192,7 +193,7 @@ def measure_pages(wish: Wish, queue: Queue) -> None:
             of_seed = [config for config in found.configs if config.seed == seed]
             if all(has_tickets(config, runs) for config in of_seed):
                 records = [record.load(config, runs) for config in of_seed]
-                study.measure(found, records, name, until=queue.began + 60 * queue.minutes)
+                measured.measure(found, records, name, until=queue.began + 60 * queue.minutes)
 
 
 def has_tickets(config: RunConfig, runs: str) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from lthnb.experiments import PAPERS_OWN
+from lthnb.lines import PAPERS_OWN
 from lthnb.pages import stats
 from lthnb.pages.frame import frame, pick
 from lthnb.pages.summary import Numbers, plain

@@ -1,21 +1,14 @@
 """The runs behind a page, and the one rule for all: load what is on record, train what is missing."""
 
-import dataclasses
-import math
 import shlex
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 from lthnb import experiments
 from lthnb.config import PROFILES, ParameterError, RunConfig, bare_name
-from lthnb.experiments import DENSE, PAPERS_OWN, Experiment
 from lthnb.images.dataset import DatasetInfo
-from lthnb.images.splits import load as load_data
-from lthnb.measures import measure as measures
-from lthnb.measures.finished import FinishedRun
+from lthnb.lines import DENSE, Experiment
 from lthnb.pages.on_record import on_record
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import followed
@@ -191,68 +184,3 @@ def train(study: Study, configs: list[RunConfig]) -> None:
     except KeyboardInterrupt:
         print(f"interrupted; {finished} of {len(study.configs)} runs are on record, run again to go on")
         raise
-
-
-def measure(
-    study: Study, records: list[Record], name: str, until: float = math.inf
-) -> dict[str, dict[str, Any]]:
-    """Key -> what a measure tells of the runs that it is about.
-
-    What is missing is measured if the page says so; tickets that are not at hand are made again.
-
-    Args:
-        until: time on the monotonic clock after which nothing more is measured, and what is left out is told.
-
-    Raises:
-        MissingRun: a measure was never made and ``train`` is False.
-    """
-    values: dict[str, dict[str, Any]] = {}
-    every = measures.MEASURES[name].every
-    for finished in records:
-        config = finished.config
-        plain = config.prune.rounds and config.prune.control == "none"
-        if not every and not (plain and config.train.augment == PAPERS_OWN.get(config.data.images)):
-            continue
-        try:
-            values[config.key] = measures.load(config, name, study.settings.runs)
-        except (MissingRun, Damaged) as error:
-            if not study.page.train:
-                raise
-            if isinstance(error, Damaged):
-                print(f"NOTE {error}; it is measured again")
-            if time.monotonic() > until:
-                print(f"{name} of {config.slug} left out: the time is over")
-                continue
-            run = finished_run(study, finished, [] if every else records)
-            values[config.key] = measures.measure(run, name, study.settings.runs)
-            print(f"{name} of {config.slug} is measured", flush=True)
-    return values
-
-
-def finished_run(study: Study, finished: Record, records: list[Record]) -> FinishedRun:
-    """A run with its images and its relatives: those among some records that have the same initial weights.
-
-    A run without relatives is measured on the device of the page.
-    """
-    folder = record.folders(study.settings.runs)[0]
-    start = (finished.config.seed, finished.config.network)
-    same = [other for other in records if (other.config.seed, other.config.network) == start]
-    family = {other.config.key: FinishedRun(other, folder / other.config.key) for other in [finished, *same]}
-    for key, run in family.items():
-        if not run.has_tickets():
-            remake(study, run.record.config)
-            family[key] = FinishedRun(record.load(run.record.config, study.settings.runs), run.folder)
-    about = finished.config.data
-    source = study.images[about.name].source
-    device = "cpu" if records else study.settings.chosen_device
-    data = load_data(source, about, finished.config.seed, device)
-    own = family.pop(finished.config.key)
-    root = study.page.data_root
-    return dataclasses.replace(own, data=data, source=source, root=root, relatives=tuple(family.values()))
-
-
-def remake(study: Study, config: RunConfig) -> None:
-    """Make the tickets of a run that is on record once more."""
-    for news in sweep.one_by_one(Queue([dataclasses.replace(job_of(study, config), again=True)])):
-        if news.error:
-            raise news.error

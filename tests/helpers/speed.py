@@ -19,7 +19,7 @@ except ImportError:  # Windows has none
 
 from helpers import gpu
 from lthnb.config import PROFILES, RunConfig, TrainConfig, stream
-from lthnb.images import glyphs
+from lthnb.images import glyphs, shifts
 from lthnb.images.splits import load
 from lthnb.runs.checkpoint import Checkpoints
 from lthnb.runs.machine import set_determinism
@@ -39,7 +39,9 @@ def measure(images: int = 2000) -> Iterator[Row]:
     (``reference.py``), ``ratio`` how many times faster ours is. ``images`` are augmented.
     """
     set_determinism()
-    yield from _augmentation(glyphs.glyphs().read("train", torch.arange(images), 32).contiguous())
+    pixels = glyphs.glyphs().read("train", torch.arange(images), 32).contiguous()
+    yield from _augmentation(pixels)
+    yield _corruptions(pixels[:400])
     yield from _training(RunConfig.of(name="glyphs", **PROFILES["demo"]).replace(test_limit=2000))
     if torch.cuda.is_available():
         yield from gpu.measure()
@@ -66,6 +68,24 @@ def _augmentation(images: torch.Tensor) -> Iterator[Row]:
         fast = seconds(ours, images, draws)
         slow = seconds(lambda theirs=theirs: [theirs(picture, draw) for picture in pictures])
         yield _row(f"{name}, 32 px images/s, beside Pillow", len(images) / fast, len(pictures) / slow)
+
+
+def _corruptions(images: torch.Tensor) -> Row:
+    """All kinds at all severities, of ours and, of a few images, one image after the other."""
+    from helpers import plain_corruptions
+
+    sets = [(kind, severity) for kind in shifts.CORRUPTIONS for severity in range(1, 6)]
+    few = images[:4]
+    began = time.process_time()
+    for kind, severity in sets:
+        shifts.corrupt(images, kind, severity)
+    halfway = time.process_time()
+    for kind, severity in sets:
+        plain_corruptions.corrupt(few, kind, severity)
+    ended = time.process_time()
+    ours = len(sets) * len(images) / (halfway - began)
+    plain = len(sets) * len(few) / (ended - halfway)
+    return _row("95 sets of corruptions, 32 px images/s", ours, plain)
 
 
 def _training(run: RunConfig) -> Iterator[Row]:

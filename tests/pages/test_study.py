@@ -356,16 +356,3 @@ def test_the_seeds_of_a_page_may_run_side_by_side(page, monkeypatch, capsys):
 
     assert "2 at a time" in capsys.readouterr().out
     assert [made.rounds[2]["curve"] for made in alone] == [made.rounds[2]["curve"] for made in beside]
-
-
-def test_controls_and_dense_runs_are_not_measured(page, monkeypatch):
-    monkeypatch.setattr(study, "PAPERS_OWN", {60: "base"})
-    measured = []
-    monkeypatch.setattr(study, "finished_run", lambda _study, finished, _records: finished)
-    monkeypatch.setattr(study.measures, "measure", lambda run, name, runs: measured.append(run.config) or {})
-    ticket = made_up([0.1, 0.2], images=60)
-    others = [made_up([0.1], images=60), made_up([0.1, 0.2], images=60, control="random")]
-    found = dataclasses.replace(study.find("imp", page), images={})
-
-    study.measure(found, [ticket, *others], "fair_test")
-    assert measured == [ticket.config]
