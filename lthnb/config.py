@@ -101,8 +101,7 @@ class PruneConfig(Checked):
     rounds: int = ruled(19, whole(0, 100))  # prunings after the dense round 0; the paper ran 15
     rate: float = ruled(0.2, between(0, 1))
     rewind_epoch: int = ruled(2, whole(0, 100_000))  # epochs of round 0 done when rewind weights are kept
-    # as_released: weights one epoch later, and as many epochs again as round 0
-    rewind: str = ruled("corrected", one_of("corrected", "as_released"))
+    rewind: str = ruled("corrected", one_of("corrected", "as_released"))  # an epoch later, and all again
     control: str = ruled("none", one_of("none", *CONTROLS))  # what takes the ticket's place
     every: int = ruled(1, whole(1, 100))  # of a control: trained at each so-many-th round only
     found_lr: float = ruled(0.0, SHARE)  # of a control: how its ticket was found; 0: as it trains
@@ -200,6 +199,7 @@ class RunConfig(Checked):
             f"{self.data.images} images",
             self.train.augment,
             f"{self.network.model} width {self.network.widths or self.network.width}",
+            self.train.objective.removeprefix("cross_entropy"),
             f"lr {self.train.lr:g} for {self.train.epochs} epochs",
             self.prune.control.removeprefix("none"),
             "choosing a round" if self.data.split == "choosing" else "",

@@ -31,8 +31,8 @@ PLAN = [
     *tickets_and_controls(),
     *tuning(),
     *fair_test(),
-    *robustness(),
     *small_networks(),
+    *robustness(),
     Experiment("representations", "whole_set", {"fraction": 1, "rounds": 0}, paper=2),
     *[
         Experiment("generalization", "cifar100", {"fraction": images, "augment": "auto+cutout"}, paper=3)

@@ -174,6 +174,7 @@ def test_no_measure_is_begun_after_the_time(tmp_path, glyphs, capsys, monkeypatc
     assert f"layers of {sized.slug} left out: the time is over" in capsys.readouterr().out
     plan.measure_pages(late, Queue([], 1.0))
     assert len(list(tmp_path.glob("*.layers.json"))) == before + 1
+    assert f"layers of {sized.slug} is measured" in capsys.readouterr().out
     plan.measure_pages(late, Queue([], 1.0, began=time.monotonic() - 61))
     assert capsys.readouterr().out == ""
     path = tmp_path / f"{sized.key}.layers.json"
