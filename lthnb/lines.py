@@ -31,9 +31,18 @@ class Experiment:
         return f"{self.pages:<40}  {self.data:<15}  {change:<52}"
 
 
-ONE = {"fraction": 500, "augment": "rand+cutout"}  # sizes with the augmentation that the paper takes there
-TWO = {"fraction": 1000, "augment": "auto+cutout"}
-BASE = {"fraction": 500, "augment": "base"}
+ONE = {  # sizes with the augmentation that the paper takes there
+    "fraction": 500,
+    "augment": "rand+cutout",
+}
+TWO = {
+    "fraction": 1000,
+    "augment": "auto+cutout",
+}
+BASE = {
+    "fraction": 500,
+    "augment": "base",
+}
 PAPERS_OWN = {size["fraction"]: size["augment"] for size in (ONE, TWO)}  # augmentation by images
 DENSE = {"rounds": 0}
 OTHER_SIZES = (
@@ -64,7 +73,11 @@ def small_networks() -> list[Experiment]:
 
 def tickets_and_controls() -> list[Experiment]:
     """The paper's central rows: the tickets of a size, then what takes their place."""
-    everywhere = {"paper": 6, "demo": 6, "smoke": 1}
+    everywhere = {
+        "paper": 6,
+        "demo": 6,
+        "smoke": 1,
+    }
     planned = []
     for size in (ONE, TWO):
         fair = " fair_test" if size is ONE else ""
@@ -89,7 +102,8 @@ def tuning() -> list[Experiment]:
     """The dense network's rates, chosen on val of seeds that are never reported (book/registered.md)."""
     wide = itertools.product((0.01, 0.03), (100, 25), (5e-4,))
     demo = itertools.product((0.003, 0.01, 0.03, 0.1), (50, 25, 10), (5e-4, 5e-3))
-    planned = [(rates, {"paper": 2, "wide": 2}) for rates in wide] + [(rates, {"demo": 3}) for rates in demo]
+    planned = [(rates, {"paper": 2, "wide": 2}) for rates in wide]
+    planned += [(rates, {"demo": 3}) for rates in demo]
     return [
         original("tuning", {**ONE, **dict(zip(RATES, rates, strict=True)), "rounds": 0}, **seeds, first=100)
         for rates, seeds in planned
@@ -98,7 +112,12 @@ def tuning() -> list[Experiment]:
 
 def fair_test() -> list[Experiment]:
     """The registered comparison, and beside it what else a dense network or other masks make of it."""
-    everywhere = {"paper": 6, "wide": 6, "demo": 6, "smoke": 1}
+    everywhere = {
+        "paper": 6,
+        "wide": 6,
+        "demo": 6,
+        "smoke": 1,
+    }
     planned = [
         original("fair_test", ONE | {"control": "shuffled", "every": 5}, wide=6),
         original("fair_test", ONE | TUNED, **everywhere),
@@ -118,14 +137,24 @@ def fair_test() -> list[Experiment]:
 
 def robustness() -> list[Experiment]:
     """Networks that are shown shifted images, and the dense ones whose line they are compared with."""
-    arms = ({}, TUNED, STRONG | DENSE, STRONG | {"control": "retrained"})
+    arms = [
+        {},
+        TUNED,
+        STRONG | DENSE,
+        STRONG | {"control": "retrained"},
+    ]
     shown = [size | arm for size in (ONE, TWO) for arm in arms]
-    lengths = [ONE | DENSE | longer for longer in ({"times": 4}, {"times": 6}, TUNED | {"times": 6})]
-    sizes = [size | DENSE | {"fraction": images} for images, size in ((250, ONE), (2000, ONE), (2000, TWO))]
+    line = [
+        ONE | {"times": 4},
+        ONE | {"times": 6},
+        ONE | TUNED | {"times": 6},
+        ONE | {"fraction": 250},
+        ONE | {"fraction": 2000},
+        TWO | {"fraction": 2000},
+    ]
     return [
         *[original("robustness", change, paper=6, demo=6, smoke=1) for change in shown],
-        *[original("robustness", change, demo=6) for change in lengths],
-        *[original("robustness", change, paper=6, demo=6) for change in sizes],
+        *[original("robustness", change | DENSE, paper=6, demo=6) for change in line],
         original("advprop", ONE | {"objective": "advprop"}, paper=6, demo=3, smoke=1),
     ]
 

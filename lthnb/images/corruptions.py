@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from lthnb.images import filters
 from lthnb.images.dataset import pictures, stack
@@ -43,7 +44,8 @@ class Draws:
 
 def gaussian_noise(images: Tensor, deviation: float, draws: Draws) -> Tensor:
     """Add normal noise."""
-    return images + deviation * draws.normal(*images.shape[1:])
+    noise = draws.normal(*images.shape[1:])
+    return images + deviation * noise
 
 
 def shot_noise(images: Tensor, photons: float, draws: Draws) -> Tensor:
@@ -54,13 +56,16 @@ def shot_noise(images: Tensor, photons: float, draws: Draws) -> Tensor:
 def impulse_noise(images: Tensor, share: float, draws: Draws) -> Tensor:
     """Set a share of the values to 1 or 0, as many to either."""
     chance = draws.uniform(*images.shape[1:])
-    salted = torch.where(chance < share / 2, 1.0, images)
-    return torch.where((chance >= share / 2) & (chance < share), 0.0, salted)
+    salt = chance < share / 2
+    pepper = (chance < share) & ~salt
+    salted = torch.where(salt, 1.0, images)
+    return torch.where(pepper, 0.0, salted)
 
 
 def speckle_noise(images: Tensor, deviation: float, draws: Draws) -> Tensor:
     """Add normal noise in proportion to the value."""
-    return images + images * deviation * draws.normal(*images.shape[1:])
+    noise = draws.normal(*images.shape[1:])
+    return images + images * deviation * noise
 
 
 def gaussian_blur(images: Tensor, sigma: float, _draws: Draws) -> Tensor:
@@ -77,10 +82,13 @@ def glass_blur(images: Tensor, constant: tuple[float, int], draws: Draws) -> Ten
     side = images.shape[-1]
     rows, columns = filters.grid(images)
     inner = (rows > 1) & (columns > 1)
-    moved = inner & (draws.uniform(times, 2, side, side) < 0.5)
-    images = to_bytes(gaussian_blur(images, sigma, draws)) / 255
-    for both in moved.long().unbind(1):
-        images = filters.taken(images, rows - both[:, 0], columns - both[:, 1])
+    chance = draws.uniform(times, 2, side, side)
+    moved = inner & (chance < 0.5)
+    images = gaussian_blur(images, sigma, draws)
+    images = to_bytes(images) / 255
+    for steps in moved.long().unbind(1):
+        up, left = steps.unbind(1)
+        images = filters.taken(images, rows - up, columns - left)
     return gaussian_blur(images, sigma, draws)
 
 
@@ -122,19 +130,22 @@ def elastic_transform(images: Tensor, constant: tuple[float, ...], draws: Draws)
     """Move three points at random, then every pixel: (strength, softness, points), shares of the side."""
     side = images.shape[-1]
     strength, softness, reach = (side * share for share in constant)
-    near, far = (side // 2 + sign * (side // 3) for sign in (-1, 1))
+    near = side // 2 - side // 3
+    far = side // 2 + side // 3
     points = torch.tensor([[far, far], [far, near], [near, near]], device=images.device).double()
     moved = points + reach * (2 * draws.uniform(3, 2).double() - 1)
     waves = 2 * draws.uniform(2, side, side) - 1
-    ones = torch.ones_like(moved[..., :1])
-    back = torch.linalg.solve(torch.cat([moved, ones], 2), points.expand_as(moved))  # (N, 3, 2)
+    moved = F.pad(moved, (0, 1), value=1.0)
+    back = torch.linalg.solve(moved, points.expand(len(moved), 3, 2))
     down, across = filters.grid(images)
-    places = torch.stack([across, down, torch.ones_like(down)], -1).double() @ back[:, None]
+    places = torch.stack([across, down, torch.ones_like(down)], -1)
+    places = places.double() @ back[:, None]
     images = filters.sample(images, *places.unbind(-1), corners=True)
     if not strength:
         return images
-    waves = strength * filters.separable(filters.blur(side, softness, "reflect", 3), waves)
-    return filters.sample(images, across + waves[:, 0], down + waves[:, 1], corners=False)
+    soft = filters.blur(side, softness, "reflect", 3)
+    right, below = (strength * filters.separable(soft, waves)).unbind(1)
+    return filters.sample(images, across + right, down + below, corners=False)
 
 
 def pixelate(images: Tensor, scale: float, _draws: Draws) -> Tensor:
@@ -167,13 +178,18 @@ def saturate(images: Tensor, constant: tuple[float, float], _draws: Draws) -> Te
     distance = value - images.amin(1, keepdim=True)
     saturation = torch.where(value > 0, distance / value, 0.0)
     wanted = (factor * saturation + added).clamp(0, 1)
-    red = value * torch.cat([torch.ones_like(wanted), *[1 - wanted] * (images.shape[1] - 1)], 1)
-    return torch.where(saturation > 0, value - (value - images) * (wanted / saturation), red)
+    below = value - images
+    coloured = value - below * (wanted / saturation)
+    red = (value * (1 - wanted)).repeat(1, images.shape[1], 1, 1)
+    red[:, :1] = value
+    return torch.where(saturation > 0, coloured, red)
 
 
 def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    number, channels, side, _ = images.shape
     changed = map(change, pictures(to_bytes(images)))
-    return stack(changed, len(images), *images.shape[1:3]).to(images.device) / 255
+    pixels = stack(changed, number, channels, side)
+    return pixels.to(images.device) / 255
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -21,9 +21,8 @@ FAR = 1e6  # a squared distance beyond any image
 def blur(side: int, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Tensor:
     """A Gaussian filter of the rows of a square image, as a matrix (side, side) from the left."""
     identity = np.eye(side)
-    return torch.from_numpy(
-        ndimage.gaussian_filter1d(identity, sigma, 0, mode=mode, truncate=truncate)
-    ).float()
+    blurred = ndimage.gaussian_filter1d(identity, sigma, 0, mode=mode, truncate=truncate)
+    return torch.from_numpy(blurred).float()
 
 
 @functools.cache
@@ -31,7 +30,8 @@ def zoom(side: int, factor: float) -> Tensor:
     """Linear enlargement of the middle of an image's rows, as a matrix (side, side) from the left."""
     crop = math.ceil(side / factor)
     top = (side - crop) // 2
-    enlarged = ndimage.zoom(np.eye(side)[top : top + crop], (factor, 1), order=1)
+    middle = np.eye(side)[top : top + crop]
+    enlarged = ndimage.zoom(middle, (factor, 1), order=1)
     trim = (len(enlarged) - side) // 2
     return torch.from_numpy(enlarged[trim : trim + side]).float()
 
@@ -47,8 +47,9 @@ def disc(radius: float, softness: float) -> Tensor:
     """A disc of ``radius`` pixels that sums to 1, its rim softened by a 3x3 Gaussian."""
     reach = math.ceil(radius) + 1
     across, down = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    inside = (across**2 + down**2 <= radius**2).astype(float)
-    softened = ndimage.gaussian_filter(inside / inside.sum(), softness, radius=1, mode="constant")
+    inside = across**2 + down**2 <= radius**2
+    weights = inside / inside.sum()
+    softened = ndimage.gaussian_filter(weights, softness, radius=1, mode="constant")
     return torch.from_numpy(softened).float()
 
 
@@ -57,7 +58,9 @@ def convolve(images: Tensor, kernel: Tensor, mode: str = "reflect") -> Tensor:
     reach = len(kernel) // 2
     channels = images.reshape(-1, 1, *images.shape[-2:])
     padded = F.pad(channels, (reach,) * 4, mode=mode)
-    return F.conv2d(padded, kernel.to(images)[None, None]).reshape(images.shape)
+    weights = kernel.to(images)
+    correlated = F.conv2d(padded, weights[None, None])
+    return correlated.reshape(images.shape)
 
 
 def box_mean(images: Tensor) -> Tensor:
@@ -68,8 +71,11 @@ def box_mean(images: Tensor) -> Tensor:
 def taken(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Every pixel replaced by that at another place, (N, side, side) each; outside, by the nearest one."""
     side = images.shape[-1]
-    places = rows.clamp(0, side - 1) * side + columns.clamp(0, side - 1)
-    places = places.flatten(1).unsqueeze(1).expand(-1, images.shape[1], -1)
+    rows = rows.clamp(0, side - 1)
+    columns = columns.clamp(0, side - 1)
+    places = rows * side + columns
+    places = places.flatten(1).unsqueeze(1)
+    places = places.expand(-1, images.shape[1], -1)
     return images.flatten(2).gather(2, places).reshape(images.shape)
 
 
@@ -88,11 +94,12 @@ def streak(images: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor
     angle = degrees.double().deg2rad().reshape(-1, 1, 1)
     steps = range(2 * radius + 1)
     weights = torch.tensor([math.exp(-((step / sigma) ** 2) / 2) for step in steps])
+    weights /= weights.sum()
     smeared = torch.zeros_like(images)
-    for step, weight in enumerate((weights / weights.sum()).tolist()):
-        down = (step * angle.sin() - 0.5).ceil().long()
-        right = (step * angle.cos() - 0.5).ceil().long()
-        smeared += weight * taken(images, rows + down, columns + right)
+    for step, weight in enumerate(weights.tolist()):
+        down = (step * angle.sin() - 0.5).ceil()
+        right = (step * angle.cos() - 0.5).ceil()
+        smeared += weight * taken(images, rows + down.long(), columns + right.long())
     return (255 * smeared).round() / 255
 
 
@@ -122,17 +129,22 @@ def clouds(draws: Tensor, decay: float) -> Tensor:
         step = side // cells
         half = step // 2
         height = (100 / decay**level) ** 2
-        waves = height * (2 * draws[:, : 3 * cells**2] - 1).reshape(-1, 3, cells, cells)
-        draws = draws[:, 3 * cells**2 :]
+        number = 3 * cells**2
+        waves = height * (2 * draws[:, :number] - 1)
+        waves = waves.reshape(-1, 3, cells, cells)
+        draws = draws[:, number:]
         corners = heights[:, ::step, ::step].clone()
         below = corners + corners.roll(-1, 1)
         right = corners + corners.roll(-1, 2)
         centres = (below + below.roll(-1, 2)) / 4 + waves[:, 0]
         heights[:, half::step, half::step] = centres
-        heights[:, ::step, half::step] = (centres + centres.roll(1, 1) + right) / 4 + waves[:, 1]
-        heights[:, half::step, ::step] = (centres + centres.roll(1, 2) + below) / 4 + waves[:, 2]
+        above = centres + centres.roll(1, 1)
+        heights[:, ::step, half::step] = (above + right) / 4 + waves[:, 1]
+        left = centres + centres.roll(1, 2)
+        heights[:, half::step, ::step] = (left + below) / 4 + waves[:, 2]
     heights -= heights.amin((1, 2), keepdim=True)
-    return heights / heights.amax((1, 2), keepdim=True)
+    highest = heights.amax((1, 2), keepdim=True)
+    return heights / highest
 
 
 def edges(levels: Tensor, weak: float = 50, strong: float = 150) -> Tensor:
@@ -143,20 +155,24 @@ def edges(levels: Tensor, weak: float = 50, strong: float = 150) -> Tensor:
     side = levels.shape[-1]
     around = F.pad(slope, (1,) * 4)
 
-    def beyond(right: int, below: int) -> Tensor:
-        return around[:, 1 + below : 1 + below + side, 1 + right : 1 + right + side]
+    def beside(right: int, below: int) -> Tensor:
+        rows = around[:, 1 + below : 1 + below + side]
+        return rows[:, :, 1 + right : 1 + right + side]
 
     flat = down.abs() < TAN_22 * across.abs()
     steep = down.abs() > (2 + TAN_22) * across.abs()
-    falling = (slope > beyond(-1, -1)) & (slope > beyond(1, 1))
-    rising = (slope > beyond(1, -1)) & (slope > beyond(-1, 1))
+    falling = (slope > beside(-1, -1)) & (slope > beside(1, 1))
+    rising = (slope > beside(1, -1)) & (slope > beside(-1, 1))
+    upright = (slope > beside(0, -1)) & (slope >= beside(0, 1))
+    level = (slope > beside(-1, 0)) & (slope >= beside(1, 0))
     thin = torch.where(across * down < 0, rising, falling)
-    thin = torch.where(steep, (slope > beyond(0, -1)) & (slope >= beyond(0, 1)), thin)
-    thin = torch.where(flat, (slope > beyond(-1, 0)) & (slope >= beyond(1, 0)), thin)
+    thin = torch.where(steep, upright, thin)
+    thin = torch.where(flat, level, thin)
     possible = thin & (slope > weak)
     found = possible & (slope > strong)
     while True:  # weak edges that touch strong ones are edges
-        grown = possible & (F.max_pool2d(found[:, None].float(), 3, 1, 1)[:, 0] > 0)
+        reached = F.max_pool2d(found[:, None].float(), 3, 1, 1)
+        grown = possible & (reached[:, 0] > 0)
         if grown.equal(found):
             return found
         found = grown
@@ -167,18 +183,20 @@ def distances(found: Tensor) -> Tensor:
     numbers = torch.arange(found.shape[-1], device=found.device)
     gaps = (numbers[:, None] - numbers) ** 2
     squares = torch.where(found, 0.0, FAR)
-    squares = (squares[:, None] + gaps[:, :, None]).amin(2)  # along columns
-    return (squares[:, :, None] + gaps).amin(3).sqrt()
+    along_columns = squares[:, None] + gaps[:, :, None]
+    squares = along_columns.amin(2)
+    along_rows = squares[:, :, None] + gaps
+    return along_rows.amin(3).sqrt()
 
 
 def equalise(levels: Tensor) -> Tensor:
     """Spread the levels of each layer, whole numbers to 255, evenly. Source: equalizeHist of OpenCV."""
     flat = levels.flatten(1).long()
-    counts = torch.zeros(len(flat), 256, device=levels.device).scatter_add_(
-        1, flat, torch.ones_like(flat).float()
-    )
+    counts = torch.zeros(len(flat), 256, device=levels.device)
+    counts.scatter_add_(1, flat, torch.ones_like(flat).float())
     lowest = counts.gather(1, flat.amin(1, keepdim=True))
     above = (counts.cumsum(1) - lowest).clamp(min=0)
     rest = flat.shape[1] - lowest
-    spread = (255 / rest * above).round().gather(1, flat)
-    return torch.where(rest > 0, spread, flat).reshape(levels.shape)
+    spread = (255 / rest * above).round()
+    equal = torch.where(rest > 0, spread.gather(1, flat), flat)
+    return equal.reshape(levels.shape)

@@ -22,7 +22,11 @@ FONTS = (
 ).split()
 UNSEEN = "DejaVuSerif-Bold DejaVuSansMono-Oblique STIXGeneralItalic cmtt10".split()  # of the shifted split
 HARDEST = 0.9  # tuned so that a dense demo run on 500 images scores 40-70 %
-SIZES = {"train": 50_000, "test": 10_000, "shifted": 10_000}
+SIZES = {
+    "train": 50_000,
+    "test": 10_000,
+    "shifted": 10_000,
+}
 UNEVEN = 40  # by how much the patches of a ground differ from its colour
 
 

@@ -21,8 +21,15 @@ GLYPHS = "glyphs-shifted"
 # Repository of modestyachts on GitHub, then versions, the better first: file -> how many images. A .npz holds
 # images and labels; of .npy there are two, with "data" and "labels" where the star is.
 PUBLISHED = {
-    "cifar10.1": ("CIFAR-10.1", {"cifar10.1_v6_*.npy": 2000}, {"cifar10.1_v4_*.npy": 2021}),
-    "cifar10.2": ("cifar-10.2", {"cifar102_train.npz": 10_000, "cifar102_test.npz": 2000}),
+    "cifar10.1": (
+        "CIFAR-10.1",
+        {"cifar10.1_v6_*.npy": 2000},
+        {"cifar10.1_v4_*.npy": 2021},
+    ),
+    "cifar10.2": (
+        "cifar-10.2",
+        {"cifar102_train.npz": 10_000, "cifar102_test.npz": 2000},
+    ),
 }
 MOST = 10_000  # images read of one file: all there are, but of CIFAR-10-C those of one severity
 

@@ -30,13 +30,52 @@ class Corruption:
 CORRUPTIONS = {
     one.apply.__name__: one
     for one in (
-        Corruption(corruptions.gaussian_noise, (0.04, 0.06, 0.08, 0.09, 0.10)),
-        Corruption(corruptions.shot_noise, (500, 250, 100, 75, 50)),
-        Corruption(corruptions.impulse_noise, (0.01, 0.02, 0.03, 0.05, 0.07)),
-        Corruption(corruptions.defocus_blur, ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))),
-        Corruption(corruptions.glass_blur, ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2))),
-        Corruption(corruptions.motion_blur, ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))),
-        Corruption(corruptions.zoom_blur, (7, 12, 16, 21, 26)),
+        Corruption(
+            corruptions.gaussian_noise,
+            (0.04, 0.06, 0.08, 0.09, 0.10),
+        ),
+        Corruption(
+            corruptions.shot_noise,
+            (500, 250, 100, 75, 50),
+        ),
+        Corruption(
+            corruptions.impulse_noise,
+            (0.01, 0.02, 0.03, 0.05, 0.07),
+        ),
+        Corruption(
+            corruptions.defocus_blur,
+            (
+                (0.3, 0.4),
+                (0.4, 0.5),
+                (0.5, 0.6),
+                (1, 0.2),
+                (1.5, 0.1),
+            ),
+        ),
+        Corruption(
+            corruptions.glass_blur,
+            (
+                (0.05, 1),
+                (0.25, 1),
+                (0.4, 1),
+                (0.25, 2),
+                (0.4, 2),
+            ),
+        ),
+        Corruption(
+            corruptions.motion_blur,
+            (
+                (6, 1),
+                (6, 1.5),
+                (6, 2),
+                (8, 2),
+                (9, 2.5),
+            ),
+        ),
+        Corruption(
+            corruptions.zoom_blur,
+            (7, 12, 16, 21, 26),
+        ),
         Corruption(
             weather.snow,
             (
@@ -47,18 +86,60 @@ CORRUPTIONS = {
                 (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
             ),
         ),
-        Corruption(weather.frost, ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))),
-        Corruption(weather.fog, ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))),
-        Corruption(corruptions.brightness, (0.05, 0.1, 0.15, 0.2, 0.3)),
-        Corruption(corruptions.contrast, (0.75, 0.5, 0.4, 0.3, 0.15)),
+        Corruption(
+            weather.frost,
+            (
+                (1, 0.2),
+                (1, 0.3),
+                (0.9, 0.4),
+                (0.85, 0.4),
+                (0.75, 0.45),
+            ),
+        ),
+        Corruption(
+            weather.fog,
+            (
+                (0.2, 3),
+                (0.5, 3),
+                (0.75, 2.5),
+                (1, 2),
+                (1.5, 1.75),
+            ),
+        ),
+        Corruption(
+            corruptions.brightness,
+            (0.05, 0.1, 0.15, 0.2, 0.3),
+        ),
+        Corruption(
+            corruptions.contrast,
+            (0.75, 0.5, 0.4, 0.3, 0.15),
+        ),
         Corruption(
             corruptions.elastic_transform,
-            ((0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03)),
+            (
+                (0, 0, 0.08),
+                (0.05, 0.2, 0.07),
+                (0.08, 0.06, 0.06),
+                (0.1, 0.04, 0.05),
+                (0.1, 0.03, 0.03),
+            ),
         ),
-        Corruption(corruptions.pixelate, (0.95, 0.9, 0.85, 0.75, 0.65)),
-        Corruption(corruptions.jpeg_compression, (80, 65, 58, 50, 40)),
-        Corruption(corruptions.speckle_noise, (0.06, 0.1, 0.12, 0.16, 0.2)),
-        Corruption(corruptions.gaussian_blur, (0.4, 0.6, 0.7, 0.8, 1)),
+        Corruption(
+            corruptions.pixelate,
+            (0.95, 0.9, 0.85, 0.75, 0.65),
+        ),
+        Corruption(
+            corruptions.jpeg_compression,
+            (80, 65, 58, 50, 40),
+        ),
+        Corruption(
+            corruptions.speckle_noise,
+            (0.06, 0.1, 0.12, 0.16, 0.2),
+        ),
+        Corruption(
+            corruptions.gaussian_blur,
+            (0.4, 0.6, 0.7, 0.8, 1),
+        ),
         Corruption(
             weather.spatter,
             (
@@ -69,7 +150,16 @@ CORRUPTIONS = {
                 (0.65, 0.1, 0.5, 0.68, 0.6, True),
             ),
         ),
-        Corruption(corruptions.saturate, ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))),
+        Corruption(
+            corruptions.saturate,
+            (
+                (0.3, 0),
+                (0.1, 0),
+                (1.5, 0),
+                (2, 0.1),
+                (2.5, 0.2),
+            ),
+        ),
     )
 }
 

@@ -14,6 +14,7 @@ TEXTURE = 256  # pixels of a texture of frost
 GREY = (0.299, 0.587, 0.114)
 WATER = (175, 238, 238)
 MUD = (63, 42, 20)
+EMBOSS = torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def snow(images: Tensor, constant: tuple[float, ...], draws: Draws) -> Tensor:
@@ -22,10 +23,14 @@ def snow(images: Tensor, constant: tuple[float, ...], draws: Draws) -> Tensor:
     side = images.shape[-1]
     flakes = mean + deviation * draws.normal(1, side, side)
     flakes = filters.separable(filters.zoom(side, factor), flakes)
-    flakes = to_bytes(torch.where(flakes < threshold, 0.0, flakes)) / 255
-    flakes = filters.streak(flakes, int(radius), sigma, 90 * draws.uniform(1) - 135)
-    whitened = torch.maximum(images, 1.5 * grey(images) + 0.5)
-    return kept * images + (1 - kept) * whitened + flakes + flakes.rot90(2, (2, 3))
+    flakes = torch.where(flakes < threshold, 0.0, flakes)
+    flakes = to_bytes(flakes) / 255
+    degrees = 90 * draws.uniform(1) - 135
+    flakes = filters.streak(flakes, int(radius), sigma, degrees)
+    white = 1.5 * grey(images) + 0.5
+    whitened = torch.maximum(images, white)
+    mixed = kept * images + (1 - kept) * whitened
+    return mixed + flakes + flakes.rot90(2, (2, 3))
 
 
 def frost(images: Tensor, constant: tuple[float, float], draws: Draws) -> Tensor:
@@ -36,22 +41,26 @@ def frost(images: Tensor, constant: tuple[float, float], draws: Draws) -> Tensor
     kept, added = constant
     side = images.shape[-1]
     textures = frost_textures().to(images.device) / 255
-    which, top, left = draws.uniform(3).unbind(1)
     room = TEXTURE - side
-    corners = zip(
-        *((5 * which).long().tolist(), *((room * at).long().tolist() for at in (top, left))), strict=True
-    )
-    pieces = [textures[number, row : row + side, column : column + side] for number, row, column in corners]
-    return kept * images + added * in_colours_of(images, torch.stack(pieces).permute(0, 3, 1, 2))
+    most = torch.tensor([len(textures), room, room], device=images.device)
+    chosen = (most * draws.uniform(3)).long()
+    pieces = []
+    for which, top, left in chosen.tolist():
+        rows = textures[which, top : top + side]
+        pieces.append(rows[:, left : left + side])
+    frozen = torch.stack(pieces).permute(0, 3, 1, 2)
+    return kept * images + added * in_colours_of(images, frozen)
 
 
 @functools.cache
 def frost_textures() -> Tensor:
     """Five pictures of bluish crystals of our own, (5, 256, 256, 3) uint8, in place of the published ones."""
     draws = Draws(torch.arange(5).reshape(5, 1), "textures", 0)
-    ridges = 1 - (2 * filters.clouds(draws.uniform(TEXTURE**2 - 1), 1.2) - 1).abs()
-    colour = torch.tensor([0.85, 0.93, 1.0])
-    return to_bytes((0.2 + 0.8 * ridges**3)[..., None] * colour)
+    clouds = filters.clouds(draws.uniform(TEXTURE**2 - 1), 1.2)
+    ridges = 1 - (2 * clouds - 1).abs()
+    bright = 0.2 + 0.8 * ridges**3
+    bluish = torch.tensor([0.85, 0.93, 1.0])
+    return to_bytes(bright[..., None] * bluish)
 
 
 def fog(images: Tensor, constant: tuple[float, float], draws: Draws) -> Tensor:
@@ -59,7 +68,8 @@ def fog(images: Tensor, constant: tuple[float, float], draws: Draws) -> Tensor:
     weight, decay = constant
     side = images.shape[-1]
     power = 2 ** math.ceil(math.log2(side))
-    clouds = filters.clouds(draws.uniform(power**2 - 1), decay)[:, None, :side, :side]
+    clouds = filters.clouds(draws.uniform(power**2 - 1), decay)
+    clouds = clouds[:, None, :side, :side]
     brightest = images.amax((1, 2, 3), keepdim=True)
     return (images + weight * clouds) * brightest / (brightest + weight)
 
@@ -71,17 +81,21 @@ def spatter(images: Tensor, constant: tuple[Any, ...], draws: Draws) -> Tensor:
     wet = mean + deviation * draws.normal(side, side)
     wet = filters.separable(filters.blur(side, softness), wet)
     if mud:
-        cover = filters.separable(filters.blur(side, last), (wet > threshold).float())
+        dirty = (wet > threshold).float()
+        cover = filters.separable(filters.blur(side, last), dirty)
         cover = torch.where(cover < 0.8, 0.0, cover)[:, None]
         return images * (1 - cover) + cover * colour(images, MUD)
-    wet = (255 * torch.where(wet < threshold, 0.0, wet)).int() % 256  # wraps, as published
+    wet = torch.where(wet < threshold, 0.0, wet)
+    wet = (255 * wet).int() % 256  # wraps, as published
     wet = wet.float()
-    rim = filters.distances(filters.edges(wet)).clamp(max=20)
-    rim = filters.equalise(filters.box_mean(rim).floor())
-    emboss = torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    rim = filters.box_mean(filters.convolve(rim, emboss).clamp(0, 255)).round()
-    drops = wet * rim
-    drops = drops / drops.amax((1, 2), keepdim=True).clamp(min=1)
+    rim = filters.distances(filters.edges(wet))
+    rim = filters.box_mean(rim.clamp(max=20))
+    rim = filters.equalise(rim.floor())
+    rim = filters.convolve(rim, EMBOSS)
+    rim = filters.box_mean(rim.clamp(0, 255))
+    drops = wet * rim.round()
+    most = drops.amax((1, 2), keepdim=True)
+    drops = drops / most.clamp(min=1)
     return images + last * drops[:, None] * colour(images, WATER)
 
 
@@ -89,7 +103,9 @@ def grey(images: Tensor) -> Tensor:
     """Brightness of colours, (N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    return (images * torch.tensor(GREY, device=images.device).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    shares = torch.tensor(GREY, device=images.device)
+    shared = images * shares.reshape(1, 3, 1, 1)
+    return shared.sum(1, keepdim=True)
 
 
 def in_colours_of(images: Tensor, coloured: Tensor) -> Tensor:
@@ -98,4 +114,6 @@ def in_colours_of(images: Tensor, coloured: Tensor) -> Tensor:
 
 
 def colour(images: Tensor, levels: tuple[int, ...]) -> Tensor:
-    return in_colours_of(images, torch.tensor(levels, device=images.device).reshape(1, 3, 1, 1) / 255)
+    """One colour of 0 to 255 for all pixels."""
+    values = torch.tensor(levels, device=images.device) / 255
+    return in_colours_of(images, values.reshape(1, 3, 1, 1))

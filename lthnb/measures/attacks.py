@@ -13,7 +13,12 @@ AT_ONCE = {"cpu": 100, "cuda": 1000}  # images
 
 
 def adversarial(
-    model: nn.Module, data: Data, split: Split, radius: float = 8 / 255, steps: int = 0, step: float = 2 / 255
+    model: nn.Module,
+    data: Data,
+    split: Split,
+    radius: float = 8 / 255,
+    steps: int = 0,
+    step: float = 2 / 255,
 ) -> Tensor:
     """Attack a network in evaluation mode, starting from the images themselves.
 
@@ -39,14 +44,22 @@ def adversarial(
     def losses(outputs: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(outputs, labels, reduction="none")
 
-    bounds = {"loss_func": losses, "lower_bound": 0.0, "upper_bound": 1.0}
+    bounds = {
+        "loss_func": losses,
+        "lower_bound": 0.0,
+        "upper_bound": 1.0,
+    }
     attacked = []
     number = AT_ONCE[split.labels.device.type]
     for images, labels in zip(split.images.split(number), split.labels.split(number), strict=True):
         pixels = (images / 255).requires_grad_()
         with warnings.catch_warnings(action="ignore"):  # captum's, that it turns gradients on
             if steps:
-                bound = {"radius": radius, "step_size": step, "step_num": steps}
+                bound = {
+                    "radius": radius,
+                    "step_size": step,
+                    "step_num": steps,
+                }
                 attacked.append(PGD(logits, **bounds).perturb(pixels, target=labels, **bound))
             else:
                 attacked.append(FGSM(logits, **bounds).perturb(pixels, epsilon=radius, target=labels))

@@ -21,13 +21,30 @@ from lthnb.training.loop import correct
 FEW = 500  # test images, balanced, where they are made smaller; at the size as stored all of them
 NATURAL = {  # data set -> shifts that are tested where their images are at hand
     "glyphs": ("glyphs-shifted",),
-    "cifar10": ("cifar10.1", "cifar10.2"),
-    "cifar10_exact": ("cifar10.1", "cifar10.2", "folder:cifar10_jpeg"),
+    "cifar10": (
+        "cifar10.1",
+        "cifar10.2",
+    ),
+    "cifar10_exact": (
+        "cifar10.1",
+        "cifar10.2",
+        "folder:cifar10_jpeg",
+    ),
 }
 ATTACKS: dict[str, dict[str, Any]] = {
-    "FGSM 8/255": {"radius": 8 / 255},
-    "PGD 8/255": {"radius": 8 / 255, "step": 2 / 255, "steps": 10},
-    "PGD 2/255": {"radius": 2 / 255, "step": 0.5 / 255, "steps": 10},
+    "FGSM 8/255": {
+        "radius": 8 / 255,
+    },
+    "PGD 8/255": {
+        "radius": 8 / 255,
+        "step": 2 / 255,
+        "steps": 10,
+    },
+    "PGD 2/255": {
+        "radius": 2 / 255,
+        "step": 0.5 / 255,
+        "steps": 10,
+    },
 }
 ATTACKED = 2  # every so-many-th image is attacked
 Networks = dict[int, nn.Module]  # by round
@@ -48,26 +65,38 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     number = config.test_limit if side == run.source.info.side else min(FEW, config.test_limit or FEW)
     models = networks(run)
     clean = on(run, test_images(run.source, side, number))
-    few = Split(clean.images[::ATTACKED], clean.labels[::ATTACKED])
+    few = Split(
+        clean.images[::ATTACKED],
+        clean.labels[::ATTACKED],
+    )
     sets = corrupted(run.source, side, number, run.root)
     return {
         "rounds": list(models),
         "images": len(clean),
         "clean": counts(run, models, clean),
         "published": published(run.source, "fog", 1, run.root) is not None,
-        "corrupted": {kind: [counts(run, models, on(run, split)) for split in sets[kind]] for kind in sets},
+        "corrupted": {
+            kind: [counts(run, models, on(run, split)) for split in severities]
+            for kind, severities in sets.items()
+        },
         "natural": dict(natural(run, models, side, number)),
-        "attacked": {"images": len(few), "clean": counts(run, models, few), **attacked(run, models, few)},
+        "attacked": {
+            "images": len(few),
+            "clean": counts(run, models, few),
+            **attacked(run, models, few),
+        },
     }
 
 
 def networks(run: FinishedRun) -> Networks:
     """The trained networks of a run's rounds whose weights are kept, on the device of its images."""
     device = run.data.mean.device
-    tickets = {row["round"]: run.ticket(row["round"]) for row in run.record.rounds}
-    return {
-        index: ticket.model().to(device) for index, ticket in tickets.items() if "trained" in ticket.states
-    }
+    models = {}
+    for row in run.record.rounds:
+        ticket = run.ticket(row["round"])
+        if "trained" in ticket.states:
+            models[row["round"]] = ticket.model().to(device)
+    return models
 
 
 def counts(run: FinishedRun, models: Networks, split: Split) -> list[int]:
@@ -120,8 +149,14 @@ def natural(
             shift = opened(name, info.classes, side, info.channels, run.root)
             rows = balanced_order(shift.labels, None)[: number or None]
             split = on(run, Split(shift.images[rows], shift.labels[rows]))
-            about = {"sha256": shift.sha256, "images": len(split)}
-            yield shift.name, about | {"correct": counts(run, models, split)}
+            yield (
+                shift.name,
+                {
+                    "sha256": shift.sha256,
+                    "images": len(split),
+                    "correct": counts(run, models, split),
+                },
+            )
 
 
 def under(run: FinishedRun, index: int, name: str, class_map: dict[str, str] | None) -> tuple[int, int]:

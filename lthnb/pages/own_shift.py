@@ -36,8 +36,16 @@ def accuracies(plan: Study, records: list[Record]) -> Lines:
     rows = []
     for row in wanted.itertuples():
         run = measured.finished_run(plan, by_key[row.key], [])
-        correct, images = robustness.under(run, row.round, plan.page.shift, mapped(plan.page.class_map))
-        rows.append({**row._asdict(), "shifted": correct / images})
+        class_map = mapped(plan.page.class_map)
+        correct, images = robustness.under(run, row.round, plan.page.shift, class_map)
+        rows.append(
+            {
+                "images": row.images,
+                "network": row.network,
+                "accuracy": row.accuracy,
+                "shifted": correct / images,
+            }
+        )
     for (images, network), group in pd.DataFrame(rows).groupby(["images", "network"], sort=False):
         yield {
             "images": f"{images:,}",

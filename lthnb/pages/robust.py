@@ -11,13 +11,23 @@ from lthnb.lines import PAPERS_OWN
 from lthnb.pages import stats
 from lthnb.pages.frame import frame, pick
 from lthnb.pages.summary import Numbers, plain
-from lthnb.pages.tables import Lines, table
 from lthnb.runs.record import Record
 
 MARGIN = 1.0  # points either way within which a network is as robust as its accuracy lets expect
 SIZES = {augment: images for images, augment in PAPERS_OWN.items()}  # images that an augmentation is for
-SCHEDULES = {("published", 1): "", ("tuned", 1): "tuned ", ("tuned", 4): "strong "}
-SHOWN = ("dense", "ticket", "tuned dense", "tuned ticket", "strong dense", "strong ticket")
+SCHEDULES = {  # rates and times -> first word of a name
+    ("published", 1): "",
+    ("tuned", 1): "tuned ",
+    ("tuned", 4): "strong ",
+}
+SHOWN = (
+    "dense",
+    "ticket",
+    "tuned dense",
+    "tuned ticket",
+    "strong dense",
+    "strong ticket",
+)
 NETWORK = [
     "key",
     "round",
@@ -66,24 +76,40 @@ def told_of(key: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         clean = values["clean"][place] / values["images"]
         for kind, severities in values["corrupted"].items():
             for severity, correct in enumerate(severities, 1):
-                accuracy = correct[place] / values["images"]
-                shift = {"shift": "corruption", "kind": kind, "severity": severity}
-                yield network | shift | {"clean": clean, "accuracy": accuracy}
+                yield network | {
+                    "shift": "corruption",
+                    "kind": kind,
+                    "severity": severity,
+                    "clean": clean,
+                    "accuracy": correct[place] / values["images"],
+                }
         for name, of_set in values["natural"].items():
-            shift = {"shift": "natural", "kind": name.partition("@")[0], "severity": 0}
-            yield network | shift | {"clean": clean, "accuracy": of_set["correct"][place] / of_set["images"]}
+            yield network | {
+                "shift": "natural",
+                "kind": name.partition("@")[0],
+                "severity": 0,
+                "clean": clean,
+                "accuracy": of_set["correct"][place] / of_set["images"],
+            }
         for name, correct in attacked.items():
-            shift = {"shift": "attack", "kind": name, "severity": 0}
-            yield network | shift | {"clean": before[place] / few, "accuracy": correct[place] / few}
+            yield network | {
+                "shift": "attack",
+                "kind": name,
+                "severity": 0,
+                "clean": before[place] / few,
+                "accuracy": correct[place] / few,
+            }
 
 
 def names(rows: pd.DataFrame) -> list[str]:
-    """What networks are called; those of other sizes, schedules and rounds: other dense, other ticket."""
+    """What networks are called; those on other numbers of images or of other schedules: other dense."""
     called = []
     for row in rows.itertuples():
         schedule = SCHEDULES.get((row.rates, row.times))
-        own = row.images == SIZES.get(row.augment, row.images) and (row.dense or row.ticket)
-        called.append(f"{'other ' if schedule is None or not own else schedule}{row.arm}")
+        if schedule is None or row.images != SIZES.get(row.augment, row.images):
+            schedule = "other "
+        round_ = "" if row.dense or row.ticket else ", other round"
+        called.append(f"{schedule}{row.arm}{round_}")
     return called
 
 
@@ -109,10 +135,11 @@ def expect(of_size: pd.DataFrame) -> pd.Series:
 def line(of_size: pd.DataFrame) -> Callable[[Accuracies], Accuracies]:
     """Clean to corrupted accuracy: least squares on logits of the dense networks; nan below three."""
     dense = pick(of_size, arm="dense")
-    few = len(dense) < 3
-    slope, intercept = (
-        (np.nan, np.nan) if few else np.polyfit(logit(dense["clean"]), logit(dense["corrupted"]), 1)
-    )
+    if len(dense) < 3:
+        return lambda clean: np.nan * clean
+    clean = logit(dense["clean"])
+    corrupted = logit(dense["corrupted"])
+    slope, intercept = np.polyfit(clean, corrupted, 1)
     return lambda clean: expit(intercept + slope * logit(clean))
 
 
@@ -124,14 +151,15 @@ def by_seed(means: pd.DataFrame, network: str, size: int, column: str = "corrupt
 
 def contrasts(means: pd.DataFrame) -> dict[str, pd.Series]:
     """The registered quantities in points by seed, by the names in ``REGISTERED``."""
-    small, large = means["size"].min(), means["size"].max()
-    gains = [by_seed(means, "ticket", size) - by_seed(means, "dense", size) for size in (small, large)]
+    small = means["size"].min()
+    large = means["size"].max()
+    gains = {size: by_seed(means, "ticket", size) - by_seed(means, "dense", size) for size in (small, large)}
     values = {
         "residual": by_seed(means, "ticket", small, "residual"),
         "strong_residual": by_seed(means, "strong ticket", small, "residual"),
         "large_residual": by_seed(means, "ticket", large, "residual"),
         "over_strong": by_seed(means, "ticket", small) - by_seed(means, "strong dense", small),
-        "less_data": gains[0] - gains[1],
+        "less_data": gains[small] - gains[large],
     }
     return {name: points.dropna() for name, points in values.items()}
 
@@ -161,9 +189,8 @@ def numbers(data: pd.DataFrame, profile: str) -> Numbers:
         values |= stats.spread(name, stats.interval(points))
     for other in ("dense", "strong dense"):
         values[f"kinds over {other}"] = int((lead(data, small, "ticket", other) > 0).sum())
-        values |= stats.spread(
-            f"over_{other}", stats.interval(by_seed(means, "ticket", small) - by_seed(means, other, small))
-        )
+        over = by_seed(means, "ticket", small) - by_seed(means, other, small)
+        values |= stats.spread(f"over_{other}", stats.interval(over))
     return plain(
         profile=profile,
         n=len(registered["residual"]),
@@ -183,57 +210,3 @@ def by_kind(data: pd.DataFrame, size: int, network: str) -> pd.DataFrame:
 def lead(data: pd.DataFrame, size: int, first: str, second: str) -> pd.Series:
     """One network minus another under each corruption, in points: means over seeds."""
     return (by_kind(data, size, first) - by_kind(data, size, second)).mean()
-
-
-@table
-def registered(means: pd.DataFrame) -> Lines:
-    """The registered quantities with their tests."""
-    values = contrasts(means)
-    p_values = {name: stats.t_test(points) for name, points in values.items()}
-    secondary = {name: p for name, p in p_values.items() if name != "residual"}
-    passed = stats.holm(secondary) if min(map(len, values.values())) >= stats.ENOUGH else {}
-    for name, points in values.items():
-        yield {
-            "quantity": REGISTERED[name],
-            "seeds": len(points),
-            "points": str(stats.interval(points)),
-            "registered": "secondary" if name in secondary else "primary",
-            "passes Holm": passed.get(name, ""),
-            "t test p": f"{p_values[name]:.4f}",
-            "sign-flip p": f"{stats.sign_flip(points):.3f}",
-        }
-
-
-@table
-def accuracies(means: pd.DataFrame) -> Lines:
-    """Clean and corrupted accuracy and residual of every network, tickets of other rounds among them."""
-    groups = means.groupby(["size", "network", "density", "images"], sort=False)
-    for (size, network, density, images), rows in groups:
-        if network in SHOWN or "ticket" in network or images != size:
-            yield {
-                "images": f"{images:,}",
-                "augmentation of": f"{size:,}",
-                "network": network,
-                "density (%)": f"{100 * density:.1f}",
-                "seeds": rows["seed"].nunique(),
-                "clean (%)": in_percent(rows["clean"]),
-                "corrupted (%)": in_percent(rows["corrupted"]),
-                "residual (points)": str(stats.interval(rows["residual"])),
-            }
-
-
-@table
-def other_shifts(data: pd.DataFrame) -> Lines:
-    """Clean accuracy (%) of each network, and that on images of other sources or under attacks."""
-    rows = data[(data["shift"] != "corruption") & data["network"].isin(SHOWN)]
-    for (size, kind), of_kind in rows.groupby(["size", "kind"], sort=False):
-        cells = {
-            network: f"{100 * group['clean'].mean():.1f} to {in_percent(group['accuracy'])}"
-            for network, group in of_kind.groupby("network")
-        }
-        yield {"images": f"{size:,}", "shift": kind, **{name: cells.get(name, "-") for name in SHOWN}}
-
-
-def in_percent(accuracies: pd.Series) -> str:
-    """Their mean with its interval."""
-    return str(stats.interval(100 * accuracies))

@@ -29,10 +29,12 @@ def samples(index: int = 0, side: int = 32) -> Figure:
     image = glyphs().read("test", torch.tensor([index]), side).contiguous()
     strips = {"as taken": image}
     for kind in CORRUPTIONS:
-        strips[kind.replace("_", " ")] = torch.cat([corrupt(image, kind, severity) for severity in SEEN])
+        title = kind.replace("_", " ")
+        strips[title] = torch.cat([corrupt(image, kind, severity) for severity in SEEN])
     figure, axes = plt.subplots(5, 4, figsize=(8, 5))
     for ax, (title, strip) in zip(axes.flat, strips.items(), strict=True):
-        ax.imshow(np.hstack(strip.permute(0, 2, 3, 1).numpy()), interpolation="nearest")
+        pictures = strip.permute(0, 2, 3, 1).numpy()
+        ax.imshow(np.hstack(pictures), interpolation="nearest")
         ax.set_title(title, fontsize=8)
         ax.axis("off")
     return figure
@@ -41,20 +43,25 @@ def samples(index: int = 0, side: int = 32) -> Figure:
 def kinds(data: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
     """Accuracy (%) under every corruption, mean over severities: mean and 95 % interval over seeds."""
     ax = ax or plt.gca()
-    for shift, (network, (marker, colour)) in enumerate(LOOKS.items()):
+    corrupted = pick(data, shift="corruption", size=size)
+    order = corrupted.groupby("kind")["accuracy"].mean().sort_values().index
+    for place, (network, (marker, colour)) in enumerate(LOOKS.items()):
         table = robust.by_kind(data, size, network)
         if table.empty:
             continue
-        order = robust.by_kind(data, size, "dense").mean().sort_values().index
         spread = [stats.interval(table[kind]) for kind in order]
-        rows = np.arange(len(order)) + 0.15 * (shift - 1.5)
-        half = [interval.high - interval.mean for interval in spread]
         means = [interval.mean for interval in spread]
-        ax.errorbar(
-            means, rows, xerr=half, fmt=marker, color=colour, markersize=4, linewidth=1, label=network
-        )
-        clean = 100 * pick(data, size=size, network=network, shift="corruption")["clean"].mean()
-        ax.axvline(clean, color=colour, linewidth=0.8, linestyle=":")
+        half = [interval.high - interval.mean for interval in spread]
+        rows = np.arange(len(order)) + 0.15 * (place - 1.5)
+        look = {
+            "fmt": marker,
+            "color": colour,
+            "markersize": 4,
+            "linewidth": 1,
+        }
+        ax.errorbar(means, rows, xerr=half, label=network, **look)
+        clean = pick(corrupted, network=network)["clean"]
+        ax.axvline(100 * clean.mean(), color=colour, linewidth=0.8, linestyle=":")
     ax.set_yticks(range(len(order)), [kind.replace("_", " ") for kind in order])
     ax.set_xlabel("accuracy (%)")
     ax.legend(fontsize=7)
@@ -66,12 +73,12 @@ def matched(means: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     of_size = pick(means, size=size)
     dense = pick(of_size, arm="dense")
-    ax.plot(100 * dense["clean"], 100 * dense["corrupted"], ".", color=DENSE, alpha=0.4, label="dense, all")
-    for network, (marker, colour) in LOOKS.items():
-        rows = pick(of_size, network=network)
-        ax.plot(
-            100 * rows["clean"], 100 * rows["corrupted"], marker, color=colour, markersize=4, label=network
-        )
+    clouds = {"dense, all": (dense, ".", DENSE)}
+    for network, look in LOOKS.items():
+        clouds[network] = (pick(of_size, network=network), *look)
+    for label, (rows, marker, colour) in clouds.items():
+        percent = 100 * rows[["clean", "corrupted"]].to_numpy().T
+        ax.plot(*percent, marker, color=colour, markersize=4, label=label)
     clean = np.linspace(of_size["clean"].min(), of_size["clean"].max(), 50)
     ax.plot(100 * clean, 100 * robust.line(of_size)(clean), **LEVEL)
     ax.set(xlabel="clean accuracy (%)", ylabel="corrupted accuracy (%)", title=f"{size:,} images")
@@ -89,13 +96,9 @@ def severities(data: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
         by_seed.loc[0] = rows.groupby("seed")["clean"].first()
         spread = [stats.interval(100 * values) for _, values in by_seed.sort_index().iterrows()]
         ax.plot([one.mean for one in spread], color=colour, label=network)
-        ax.fill_between(
-            range(len(spread)),
-            [one.low for one in spread],
-            [one.high for one in spread],
-            color=colour,
-            alpha=0.15,
-        )
+        low = [one.low for one in spread]
+        high = [one.high for one in spread]
+        ax.fill_between(range(len(spread)), low, high, color=colour, alpha=0.15)
     ax.set(xlabel="severity", ylabel="accuracy (%)")
     ax.legend(fontsize=7)
     return ax

@@ -6,7 +6,14 @@ from typing import Any
 from lthnb.runs.record import Record
 
 # the paper's round by number of images, from the widths of its small dense networks
-PAPER_ROUND = {500: 15, 1000: 15, 5000: 4, 10_000: 2, 25_000: 1, 50_000: 2}
+PAPER_ROUND = {
+    500: 15,
+    1000: 15,
+    5000: 4,
+    10_000: 2,
+    25_000: 1,
+    50_000: 2,
+}
 SHIFTED_ROUNDS = (4, 9, 14)  # beside 0 those whose networks the paper tests under shifts
 
 

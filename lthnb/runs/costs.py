@@ -15,7 +15,8 @@ def cost(config: RunConfig, info: DatasetInfo, device: str = "cpu") -> float:
     """Seconds that a run may take; a rough guess, which a sweep sets right by the runs that ended.
 
     Counted from the operations of a forward pass, of which a training step takes three (AdvProp eight), and
-    from what every step and every run takes besides. Each training ends with an evaluation of train, val and test.
+    from what every step and every run takes besides. Each training ends with an evaluation of train, val and
+    test.
     """
     architecture = Architecture(config.network, 3, config.data.side or 32, USUAL_CLASSES)
     forward = 2 * sum(multiply_adds(architecture).values())  # operations for one image

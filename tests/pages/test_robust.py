@@ -6,7 +6,7 @@ import pytest
 from helpers import made_up
 from scipy.special import expit, logit
 
-from lthnb.pages import own_shift, robust, robust_figures, stats
+from lthnb.pages import own_shift, robust, robust_figures, robust_tables, stats
 
 
 def measured(record, clean, corrupted):
@@ -98,9 +98,9 @@ def test_the_registered_rule(values, words):
 
 def test_tables_tell_every_registered_quantity_shift_and_network(shown):
     means = robust.networks(shown)
-    registered = robust.registered(means)
-    accuracies = robust.accuracies(means)
-    others = robust.other_shifts(shown)
+    registered = robust_tables.registered(means)
+    accuracies = robust_tables.accuracies(means)
+    others = robust_tables.other_shifts(shown)
 
     assert list(registered["registered"]) == ["primary"] + ["secondary"] * 4
     assert list(registered["seeds"]) == [6, 0, 6, 6, 6]

@@ -39,7 +39,8 @@ def test_a_refit_trains_on_all_images_and_takes_val_from_the_run_that_chose(pair
 
 def test_a_refit_keeps_the_weights_of_the_round_that_was_chosen_before(pair):
     refit, choosing, folder = pair
-    wanted = {0, choice.paper_round(60, refit.density), choice.val_round(choosing)}
+    shifted = {choice.nearest_round(published, refit.density) for published in choice.SHIFTED_ROUNDS}
+    wanted = {0, choice.paper_round(60, refit.density), choice.val_round(choosing)} | shifted
     for row in refit.rounds:
         states = Ticket.load(ticket_path(folder / refit.config.key, row["round"])).states
         assert bool(states) == (row["round"] in wanted)
@@ -60,7 +61,8 @@ def test_a_run_is_not_made_on_other_images_than_it_names(glyphs, tmp_path):
 
 def test_a_ticket_that_looked_best_for_a_while_keeps_its_masks_alone(glyphs, tmp_path):
     made = make(SMALL, glyphs, tmp_path)
-    wanted = {0, choice.ticket_round(made), choice.val_round(made)}
+    shifted = {choice.nearest_round(published, made.density) for published in choice.SHIFTED_ROUNDS}
+    wanted = {0, choice.ticket_round(made), choice.val_round(made)} | shifted
     for row in made.rounds:
         ticket = Ticket.load(ticket_path(tmp_path / SMALL.key, row["round"]))
         assert set(ticket.states) == ({"rewind", "trained"} if row["round"] in wanted else set())
