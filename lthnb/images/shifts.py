@@ -1,4 +1,4 @@
-"""Images under a shift made here: the 19 corruptions of CIFAR-10-C, batched on the device."""
+"""Images under a shift made here: the 19 corruptions of CIFAR-10-C, in batches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from lthnb.rules import one_of, whole
 
 __all__ = ["CORRUPTIONS", "Corruption", "corrupt", "frost_textures"]
 
+SMALLEST = 8  # pixels
 AT_ONCE = 2**20  # pixels that are worked on together
 
 
@@ -168,7 +169,8 @@ def corrupt(images: Tensor, kind: str, severity: int, seed: int = 0) -> Tensor:
     """Corrupt images as CIFAR-10-C does.
 
     Args:
-        images: (N, C, side, side) uint8, colour or grey, at the size at which they were taken.
+        images: (N, C, side, side) uint8, colour or grey, at the size at which they were taken. Blurs and
+            shifts are in pixels of CIFAR's 32, so they are weaker on larger images.
         kind: a name in ``CORRUPTIONS``.
         severity: 1 to 5.
         seed: of the random kinds; the same image is always corrupted alike, whatever it is beside.
@@ -183,9 +185,9 @@ def corrupt(images: Tensor, kind: str, severity: int, seed: int = 0) -> Tensor:
     """
     one_of(*CORRUPTIONS).check("kind", kind)
     whole(1, 5).check("severity", severity)
-    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] <= TEXTURE
-    if not square or images.dtype != torch.uint8:
-        wanted = f"(N, 1 or 3, side, side) uint8, side up to {TEXTURE}"
+    square = images.ndim == 4 and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3]
+    if not square or images.dtype != torch.uint8 or not SMALLEST <= images.shape[3] <= TEXTURE:
+        wanted = f"(N, 1 or 3, side, side) uint8, side {SMALLEST} to {TEXTURE}"
         raise ParameterError(f"images must be {wanted}, got {tuple(images.shape)} {images.dtype}")
     corruption = CORRUPTIONS[kind]
     constant = corruption.constants[severity - 1]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lthnb.config import DataMissing, bare_name
-from lthnb.images.dataset import Source, resized
+from lthnb.config import DataMissing
+from lthnb.images.dataset import DataError, Source, resized
 from lthnb.images.natural import Shift, natural_shift, official_corruptions
 from lthnb.images.places import demand
 from lthnb.images.shifts import CORRUPTIONS, corrupt
@@ -25,7 +25,7 @@ NATURAL = {  # data set -> shifts that are tested where their images are at hand
         "cifar10.1",
         "cifar10.2",
     ),
-    "cifar10_exact": (
+    "folder:cifar10_exact": (
         "cifar10.1",
         "cifar10.2",
         "folder:cifar10_jpeg",
@@ -46,7 +46,7 @@ ATTACKS: dict[str, dict[str, Any]] = {
         "steps": 10,
     },
 }
-ATTACKED = 2  # every so-many-th image is attacked
+ATTACKED = 0.5  # share of those images that is attacked, the first ones, balanced too
 Networks = dict[int, nn.Module]  # by round
 
 
@@ -55,6 +55,7 @@ def measure(run: FinishedRun) -> dict[str, Any]:
 
     Returns:
         ``rounds``: those whose weights are kept; each list of counts below has a number for every one.
+        ``precision`` in which they were trained, and ``test``: right answers on all test images.
         ``images``: number of test images, and ``clean``: counts on them. ``corrupted`` {kind: counts at each
         severity} of the same images, and whether they are the ``published`` files.
         ``natural`` {name: {sha256, images, correct: counts}}. ``attacked`` {images, clean: counts, attack:
@@ -65,13 +66,13 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     number = config.test_limit if side == run.source.info.side else min(FEW, config.test_limit or FEW)
     models = networks(run)
     clean = on(run, test_images(run.source, side, number))
-    few = Split(
-        clean.images[::ATTACKED],
-        clean.labels[::ATTACKED],
-    )
+    first = slice(round(ATTACKED * len(clean)))
+    few = Split(clean.images[first], clean.labels[first])
     sets = corrupted(run.source, side, number, run.root)
     return {
         "rounds": list(models),
+        "precision": run.record.made["precision"],
+        "test": [row["correct"]["test"] for row in run.record.rounds if row["round"] in models],
         "images": len(clean),
         "clean": counts(run, models, clean),
         "published": published(run.source, "fog", 1, run.root) is not None,
@@ -132,7 +133,7 @@ def _corrupted(source: Source, kind: str, severity: int, side: int, number: int,
 
 def published(source: Source, kind: str, severity: int, root: str) -> tuple[Tensor, Tensor] | None:
     """Images and labels of CIFAR-10-C, where that is the corrupted test set of a source and at hand."""
-    if "cifar10.2" not in NATURAL.get(bare_name(source.info.name), ()):
+    if "cifar10.2" not in natural_of(source):
         return None
     return official_corruptions(kind, severity, source.info.classes, root)
 
@@ -142,7 +143,7 @@ def natural(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of every natural shift whose images are at hand, with what was counted on it."""
     info = run.source.info
-    for name in NATURAL.get(bare_name(info.name), ()):
+    for name in natural_of(run.source):
         with suppress(DataMissing):
             if name.startswith("folder:"):
                 name = f"folder:{demand(name.removeprefix('folder:'), run.root)}"
@@ -159,15 +160,27 @@ def natural(
             )
 
 
-def under(run: FinishedRun, index: int, name: str, class_map: dict[str, str] | None) -> tuple[int, int]:
-    """Right answers of a round's network on all images of a natural shift, and their number."""
+def natural_of(source: Source) -> tuple[str, ...]:
+    """The shifts that are looked for where a set was trained on."""
+    return NATURAL.get(source.info.name.partition("@")[0], ())
+
+
+def under(run: FinishedRun, index: int, name: str, class_map: dict[str, str] | None) -> tuple[float, float]:
+    """Accuracy of a round's network on its own test images, and on all images of a natural shift.
+
+    Raises:
+        DataError: the class map leaves no image; and whatever ``natural_shift`` raises.
+    """
     info = run.source.info
     side = run.record.config.data.side or info.side
     pairs = None if class_map is None else tuple(class_map.items())
     shift = opened(name, info.classes, side, info.channels, run.root, pairs)
-    split = on(run, Split(shift.images, shift.labels))
+    if not len(shift.labels):
+        raise DataError(f"class_map leaves no image of {name}")
     model = run.ticket(index).model().to(run.data.mean.device)
-    return correct(model, run.data, split), len(split)
+    shifted = on(run, Split(shift.images, shift.labels))
+    own, other = (correct(model, run.data, split) / len(split) for split in (run.data.test, shifted))
+    return own, other
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ from lthnb.runs.record import Record
 
 CONFIGURED = tuple(  # fields that become columns of their own name
     "images label_noise seed model width widths control rounds rate rewind "
-    "epochs batch_size lr weight_decay cycles augment cutout".split()
+    "epochs batch_size lr weight_decay cycles augment cutout objective".split()
 )
 FLAGS = ("dense", "ticket", "chosen", "best")
 COUNTED = ("split", "correct", "total", "accuracy", "peak")

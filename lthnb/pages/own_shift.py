@@ -7,7 +7,6 @@ from lthnb.pages import measured, robust, stats
 from lthnb.pages.frame import frame, pick
 from lthnb.pages.study import Study
 from lthnb.pages.tables import Lines, table
-from lthnb.rules import ParameterError
 from lthnb.runs.record import Record
 
 
@@ -24,33 +23,26 @@ def accuracies(plan: Study, records: list[Record]) -> Lines:
     """Accuracy (%) of every named network on the images of ``shift``, and on its own test set.
 
     Raises:
-        ParameterError: the page was not told that it may make networks anew whose weights are not kept.
-        DataMissing, DataError: the images are not there, damaged, or of other classes.
+        ParameterError: classes have no counterpart.
+        DataMissing, DataError: the images are not there, damaged, or none is left.
     """
-    if not plan.page.train:
-        raise ParameterError("shift needs trained networks: pass -p train True with it")
+    robustness.opened.cache_clear()  # a folder may have changed since the cell was run last
     tested = pick(frame(records), split="test")
     tested["network"] = robust.names(tested)
     wanted = tested[tested["network"].isin(robust.SHOWN)]
     by_key = {record.config.key: record for record in records}
+    class_map = mapped(plan.page.class_map)
     rows = []
     for row in wanted.itertuples():
         run = measured.finished_run(plan, by_key[row.key], [])
-        class_map = mapped(plan.page.class_map)
-        correct, images = robustness.under(run, row.round, plan.page.shift, class_map)
-        rows.append(
-            {
-                "images": row.images,
-                "network": row.network,
-                "accuracy": row.accuracy,
-                "shifted": correct / images,
-            }
-        )
-    for (images, network), group in pd.DataFrame(rows).groupby(["images", "network"], sort=False):
+        own, other = robustness.under(run, row.round, plan.page.shift, class_map)
+        rows.append((row.images, row.network, own, other))
+    told = pd.DataFrame(rows, columns=["images", "network", "own", "other"])
+    for (images, network), group in told.groupby(["images", "network"], sort=False):
         yield {
             "images": f"{images:,}",
             "network": network,
             "seeds": len(group),
-            "test (%)": str(stats.interval(100 * group["accuracy"])),
-            f"{plan.page.shift} (%)": str(stats.interval(100 * group["shifted"])),
+            "test (%)": str(stats.interval(100 * group["own"])),
+            f"{plan.page.shift} (%)": str(stats.interval(100 * group["other"])),
         }

@@ -39,6 +39,13 @@ FRACTION = Rule(
     "a share in (0, 1] or a whole number of images above 1",
     lambda value: 0 < value <= 1 or (value == int(value) and 1 < value <= 10**8),
 )
+SHIFTS = ("cifar10.1", "cifar10.2", "glyphs-shifted")
+SHIFT = Rule(
+    str,
+    f"empty, one of {', '.join(SHIFTS)}, or folder:PATH",
+    lambda value: value in ("", *SHIFTS) or value.startswith("folder:"),
+    choices=(*SHIFTS, "folder:"),
+)
 CLASS_MAP = Rule(
     str, "empty, or pairs such as kitten=cat, fish=", re.compile(r"|[^,=]+=[^,=]*(,[^,=]+=[^,=]*)*").fullmatch
 )
@@ -57,7 +64,7 @@ class Parameters:
     dataset: str = ruled("auto", DATASET)
     data_root: str = ruled("", DATA_ROOT)
     fraction: float | None = ruled(None, FRACTION)  # of the page's own run; None: the page shows the plan
-    shift: str = ruled("", TEXT)  # images of another source that the page's networks are shown
+    shift: str = ruled("", SHIFT)  # images of another source that the page's networks are shown
     class_map: str = ruled("", CLASS_MAP)
     changes: dict[str, Any] = field(default_factory=dict)  # fields of the run that replace the profile's
     given: dict[str, Any] = field(default_factory=dict)  # what differs from the page's own cell
@@ -122,8 +129,13 @@ def check(namespace: dict[str, Any]) -> Parameters:
         elif value is not None:
             changes[name] = PAGE_RULES[name].check(name, value)
     values["given"] = {name: namespace[name] for name in declared if namespace[name] != declared[name]}
-    if values.get("dataset", "").startswith("folder:"):
-        find(values["dataset"].removeprefix("folder:"), values["data_root"])
+    for asked in ("dataset", "shift"):
+        if values.get(asked, "").startswith("folder:"):
+            find(values[asked].removeprefix("folder:"), values["data_root"])
+    if values.get("shift") and not values["train"]:
+        raise ParameterError("shift needs trained networks: pass -p train True with it")
+    if values.get("class_map") and not values["shift"]:
+        raise ParameterError("class_map belongs to a shift: pass -p shift folder:PATH with it")
     profile = "demo" if values["profile"] == "auto" else values["profile"]
     RunConfig.of(profile, **changes)  # combinations too
     if host() == "book":

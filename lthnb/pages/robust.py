@@ -28,6 +28,7 @@ SHOWN = (
     "strong dense",
     "strong ticket",
 )
+COSTLY = 2.0  # points that a kind takes from dense networks, above which it is looked at apart
 NETWORK = [
     "key",
     "round",
@@ -37,6 +38,7 @@ NETWORK = [
     "network",
     "arm",
     "density",
+    "all",
     "clean",
 ]  # what one is told by
 REGISTERED = {  # the primary quantity first (book/registered.md)
@@ -54,14 +56,22 @@ def shifted(records: list[Record], measures: Measures) -> pd.DataFrame:
     """A row per network that was measured and set of images that it was shown.
 
     Columns: key, round, seed, images, density and arm as in a frame; ``size``: the images whose networks it
-    is compared with; ``network``: one of ``SHOWN``, or other dense or ticket; ``shift``: corruption, natural
-    or attack; ``kind`` and ``severity`` (0: has none); ``clean`` and ``accuracy``: right answers before and
-    under the shift, fractions.
+    is compared with; ``network``: what it is called; ``shift``: corruption, natural or attack; ``kind`` and
+    ``severity`` (0: has none); ``all``: accuracy on all test images; ``clean`` and ``accuracy``: before and
+    under the shift, on the same images.
+
+    Raises:
+        ValueError: some were shown the published files of CIFAR-10-C, others what is made here.
     """
+    if len({values["published"] for values in measures.values()}) > 1:
+        raise ValueError("measures on CIFAR-10-C and on corruptions made here do not belong on one page")
     tested = pick(frame(records), split="test")
     told = [row for key, values in measures.items() for row in told_of(key, values)]
     data = tested.drop(columns="accuracy").merge(pd.DataFrame(told), on=["key", "round"])
+    data["all"] = data["right"] / data["total"]
     data["size"] = data["augment"].map(SIZES).fillna(data["images"]).astype(int)
+    advprop = data["objective"] == "advprop"
+    data["arm"] = data["arm"].mask(advprop, "advprop " + data["arm"])
     data["network"] = names(data)
     return data[[*NETWORK, "shift", "kind", "severity", "accuracy"]]
 
@@ -72,7 +82,11 @@ def told_of(key: str, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
     few = attacked.pop("images")
     before = attacked.pop("clean")
     for place, index in enumerate(values["rounds"]):
-        network = {"key": key, "round": index}
+        network = {
+            "key": key,
+            "round": index,
+            "right": values["test"][place],
+        }
         clean = values["clean"][place] / values["images"]
         for kind, severities in values["corrupted"].items():
             for severity, correct in enumerate(severities, 1):
@@ -137,10 +151,21 @@ def line(of_size: pd.DataFrame) -> Callable[[Accuracies], Accuracies]:
     dense = pick(of_size, arm="dense")
     if len(dense) < 3:
         return lambda clean: np.nan * clean
-    clean = logit(dense["clean"])
-    corrupted = logit(dense["corrupted"])
-    slope, intercept = np.polyfit(clean, corrupted, 1)
-    return lambda clean: expit(intercept + slope * logit(clean))
+    slope, intercept = np.polyfit(logits(dense["clean"]), logits(dense["corrupted"]), 1)
+    return lambda clean: expit(intercept + slope * logits(clean))
+
+
+def logits(accuracies: Accuracies) -> Accuracies:
+    """Their logits; those of none and of all right answers are finite."""
+    return logit(np.clip(accuracies, 0.001, 0.999))
+
+
+def costly(data: pd.DataFrame) -> pd.DataFrame:
+    """The rows of corruptions that take over 2 points from dense networks of the smaller size."""
+    rows = pick(data, shift="corruption")
+    dense = pick(rows, arm="dense", size=rows["size"].min())
+    cost = 100 * (dense["clean"] - dense["accuracy"]).groupby(dense["kind"]).mean()
+    return rows[rows["kind"].isin(cost[cost > COSTLY].index)]
 
 
 def by_seed(means: pd.DataFrame, network: str, size: int, column: str = "corrupted") -> pd.Series:
@@ -191,11 +216,23 @@ def numbers(data: pd.DataFrame, profile: str) -> Numbers:
         values[f"kinds over {other}"] = int((lead(data, small, "ticket", other) > 0).sum())
         over = by_seed(means, "ticket", small) - by_seed(means, other, small)
         values |= stats.spread(f"over_{other}", stats.interval(over))
+    ticket = pick(means, network="ticket", size=small)
+    hard = costly(data)
+    explored = by_seed(networks(hard), "ticket", small, "residual")
+    values |= stats.spread("costly_residual", stats.interval(explored))
+    words = meaning(stats.interval(registered["residual"]))
     return plain(
         profile=profile,
         n=len(registered["residual"]),
+        claim="Whether tickets are more robust is open" if words == "open" else f"Tickets are {words}",
+        costly=hard["kind"].nunique(),
+        cost=100 * (means["clean"] - means["corrupted"])[means["size"] == small].mean(),
+        immune=100 * (ticket["clean"] - ticket["expected"]).mean(),
+        all_dense=100 * pick(means, network="dense", size=small)["all"].mean(),
+        all_ticket=100 * ticket["all"].mean(),
         line=len(pick(means, arm="dense", size=small)),
-        meaning=meaning(stats.interval(registered["residual"])),
+        kinds=pick(data, shift="corruption")["kind"].nunique(),
+        meaning=words,
         p=stats.sign_flip(registered["residual"]),
         **{name.replace(" ", "_"): value for name, value in values.items()},
     )

@@ -17,9 +17,10 @@ LOOKS = {  # network -> marker, colour
     "strong ticket": ("D", CONTROL),
 }
 SEEN = (1, 3, 5)  # severities
+EXAMPLE = 1052  # a clear one of the rendered digits
 
 
-def samples(index: int = 0, side: int = 32) -> Figure:
+def samples(index: int = EXAMPLE, side: int = 32) -> Figure:
     """One rendered digit under every corruption at severities 1, 3 and 5, side by side."""
     import torch  # here, since figures of records do not need it
 
@@ -31,10 +32,11 @@ def samples(index: int = 0, side: int = 32) -> Figure:
     for kind in CORRUPTIONS:
         title = kind.replace("_", " ")
         strips[title] = torch.cat([corrupt(image, kind, severity) for severity in SEEN])
-    figure, axes = plt.subplots(5, 4, figsize=(8, 5))
+    figure, axes = plt.subplots(5, 4, figsize=(8, 6))
     for ax, (title, strip) in zip(axes.flat, strips.items(), strict=True):
         pictures = strip.permute(0, 2, 3, 1).numpy()
-        ax.imshow(np.hstack(pictures), interpolation="nearest")
+        spaced = np.pad(pictures, ((0, 0), (0, 0), (1, 1), (0, 0)), constant_values=255)
+        ax.imshow(np.hstack(spaced), interpolation="nearest")
         ax.set_title(title, fontsize=8)
         ax.axis("off")
     return figure
@@ -62,9 +64,8 @@ def kinds(data: pd.DataFrame, size: int, ax: Axes | None = None) -> Axes:
         ax.errorbar(means, rows, xerr=half, label=network, **look)
         clean = pick(corrupted, network=network)["clean"]
         ax.axvline(100 * clean.mean(), color=colour, linewidth=0.8, linestyle=":")
-    ax.set_yticks(range(len(order)), [kind.replace("_", " ") for kind in order])
+    ax.set_yticks(range(len(order)), [kind.replace("_", " ") for kind in order], fontsize=8)
     ax.set_xlabel("accuracy (%)")
-    ax.legend(fontsize=7)
     return ax
 
 

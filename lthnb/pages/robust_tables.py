@@ -3,6 +3,7 @@
 import pandas as pd
 
 from lthnb.pages import robust, stats
+from lthnb.pages.frame import pick
 from lthnb.pages.tables import Lines, table
 
 
@@ -27,20 +28,41 @@ def registered(means: pd.DataFrame) -> Lines:
 
 @table
 def accuracies(means: pd.DataFrame) -> Lines:
-    """Clean and corrupted accuracy and residual of every network, tickets of other rounds among them."""
+    """Clean and corrupted accuracy and residual of networks; of other rounds those that every seed has."""
+    enough = pick(means, network="ticket").groupby("size")["seed"].nunique()
     groups = means.groupby(["size", "images", "network", "density"])
     for (size, images, network, density), rows in groups:
-        if network in robust.SHOWN or "ticket" in network or images != size:
+        if rows["seed"].nunique() >= enough.get(size, 0):
             yield {
                 "images": f"{images:,}",
                 "augmentation of": f"{size:,}",
                 "network": network,
                 "density (%)": f"{100 * density:.1f}",
                 "seeds": rows["seed"].nunique(),
+                "all test images (%)": in_percent(rows["all"]),
                 "clean (%)": in_percent(rows["clean"]),
                 "corrupted (%)": in_percent(rows["corrupted"]),
                 "residual (points)": str(stats.interval(rows["residual"])),
             }
+
+
+@table
+def kinds(data: pd.DataFrame, size: int) -> Lines:
+    """Every corruption: accuracy (%) at each severity, residuals (points) from the line of that kind."""
+    rows = pick(data, shift="corruption", size=size)
+    for kind, of_kind in rows.groupby("kind", sort=False):
+        means = robust.networks(of_kind)
+        severities = of_kind.groupby(["network", "severity"])["accuracy"].mean().unstack()
+        told = {
+            f"{name}, severity 1 to 5 (%)": " ".join(f"{100 * value:.0f}" for value in severities.loc[name])
+            for name in ("ticket", "strong dense")
+            if name in severities.index
+        }
+        residuals = {
+            f"residual of {name}": str(stats.interval(robust.by_seed(means, name, size, "residual")))
+            for name in ("ticket", "strong ticket")
+        }
+        yield {"corruption": kind.replace("_", " "), **told, **residuals}
 
 
 @table

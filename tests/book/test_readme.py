@@ -1,13 +1,16 @@
 """The README's numbers are those of the records, and its Python runs."""
 
 import re
+from contextlib import suppress
 
 import pytest
 
 from lthnb.config import ROOT
-from lthnb.pages import fair, scoreboard, stats, study, tables
+from lthnb.measures import measure
+from lthnb.pages import fair, robust, scoreboard, stats, study, tables
 from lthnb.pages.frame import at, frame, pick
 from lthnb.runs import record
+from lthnb.runs.record import MissingRun
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -93,6 +96,18 @@ def test_the_first_table_shows_the_contrasts_of_the_controls(records):
         gain = stats.interval(contrasts[name])
         said = stats.gated(stats.direction(gain, 1), dense)
         assert f"| yes, no number | {gain} points ({gain.n} seeds) | | | {said} |" in README
+
+
+def test_the_first_table_shows_what_is_left_of_robustness_at_equal_accuracy(records):
+    measures = {}
+    for made in records:
+        with suppress(MissingRun):
+            measures[made.config.key] = measure.load(made.config, "robustness", "book/runs")
+    numbers = robust.numbers(robust.shifted(records, measures), "demo")
+    here = f"residual {numbers['residual_spread']} points ({numbers['n']} seeds)"
+    beside = f"ticket minus it {numbers['over_strong_spread']}, under corruption"
+
+    assert f"| figures without numbers | {here} | | {beside} | {numbers['meaning']} |" in README
 
 
 def on_schedule_of_controls(records):

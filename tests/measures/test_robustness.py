@@ -8,6 +8,7 @@ import torch
 from helpers.small import SMALL, make
 
 from lthnb.config import ParameterError
+from lthnb.images.dataset import DataError
 from lthnb.images.shifts import CORRUPTIONS
 from lthnb.images.splits import load
 from lthnb.measures import measure, robustness
@@ -55,6 +56,12 @@ def test_corrupted_images_were_corrupted_before_they_were_made_smaller(run):
     )  # Pillow rounds after rows and after columns
 
 
+def test_attacked_images_are_of_every_class(run):
+    clean = robustness.test_images(run.source, 16, 30)
+
+    assert clean.labels[:15].bincount(minlength=10).min() > 0
+
+
 def test_attacked_images_and_natural_shifts_stand_beside(values):
     assert values["natural"]["glyphs-shifted"]["images"] == 30
     assert values["attacked"]["images"] == 15
@@ -72,14 +79,17 @@ def test_a_second_measurement_gives_the_same_counts_and_fits_a_small_file(run, v
 
 def test_anybody_s_images_are_counted_under_a_class_map(run):
     reversed_digits = {str(digit): str(9 - digit) for digit in range(10)}
-    right, images = robustness.under(run, 0, "glyphs-shifted", None)
-    wrong, _ = robustness.under(run, 0, "glyphs-shifted", reversed_digits)
+    own, right = robustness.under(run, 0, "glyphs-shifted", None)
+    _, wrong = robustness.under(run, 0, "glyphs-shifted", reversed_digits)
     shift = robustness.opened("glyphs-shifted", run.source.info.classes, 16, 3, "")
     guesses = predict(run.ticket(0).model(), run.data, shift.images).argmax(1)
 
-    assert images == 10_000
-    assert right == int((guesses == shift.labels).sum())
-    assert wrong == int((guesses == 9 - shift.labels).sum())
+    assert len(guesses) == 10_000
+    assert own == run.record.rounds[0]["correct"]["test"] / 30
+    assert right == int((guesses == shift.labels).sum()) / 10_000
+    assert wrong == int((guesses == 9 - shift.labels).sum()) / 10_000
+    with pytest.raises(DataError, match="class_map leaves no image of glyphs-shifted"):
+        robustness.under(run, 0, "glyphs-shifted", dict.fromkeys("0123456789", ""))
     with pytest.raises(ParameterError, match="class '9' of the shifted set"):
         robustness.under(run, 0, "glyphs-shifted", {str(digit): str(digit) for digit in range(9)})
 

@@ -15,6 +15,9 @@ def measured(record, clean, corrupted):
     rounds = [row["round"] for row in record.rounds]
     return {
         "rounds": rounds,
+        "precision": "fp32",
+        "test": right,
+        "published": False,
         "images": 1000,
         "clean": [round(1000 * value) for value in clean],
         "corrupted": {"fog": [right] * 5, "snow": [right] * 5},
@@ -121,11 +124,45 @@ def test_a_table_without_runs_is_empty_and_figures_bear_it(shown):
         assert robust_figures.severities(data, 500).lines
 
 
+def test_no_right_answers_and_all_of_them_break_no_line(shown):
+    extreme = shown.copy()
+    extreme.loc[extreme["seed"] == 0, ["clean", "accuracy"]] = 1.0
+    extreme.loc[extreme["seed"] == 1, ["clean", "accuracy"]] = 0.0
+
+    assert robust.networks(extreme)["residual"].notna().all()
+
+
+def test_published_corruptions_and_ours_do_not_mix():
+    records, measures = page()
+    next(iter(measures.values()))["published"] = True
+
+    with pytest.raises(ValueError, match="do not belong on one page"):
+        robust.shifted(records, measures)
+
+
+def test_networks_trained_with_advprop_are_on_no_line():
+    records, measures = page()
+    trained = made_up.record([0.5], images=500, augment="rand+cutout", objective="advprop", norm="dual")
+    measures[trained.config.key] = measured(trained, [0.5], [0.1])
+    shown = robust.shifted([*records, trained], measures)
+
+    assert set(shown["network"]) == {"dense", "ticket", "strong dense", "other dense", "advprop dense"}
+    assert robust.networks(shown).query("network == 'ticket'")["residual"].mean() == pytest.approx(2, abs=0.1)
+
+
+def test_kinds_are_told_by_severity(shown):
+    table = robust_tables.kinds(shown, 500)
+
+    assert list(table["corruption"]) == ["fog", "snow"]
+    assert len(table["ticket, severity 1 to 5 (%)"][0].split()) == 5
+    assert table["residual of strong ticket"][0] == "-"
+
+
 def test_samples_are_a_strip_of_three_for_every_corruption():
     figure = robust_figures.samples()
 
     assert [len(ax.images) for ax in figure.axes] == [1] * 20
-    assert figure.axes[1].images[0].get_array().shape == (32, 96, 3)
+    assert figure.axes[1].images[0].get_array().shape == (32, 3 * 34, 3)
 
 
 @pytest.mark.parametrize(
