@@ -155,3 +155,44 @@ def test_a_book_build_never_trains(monkeypatch):
 
     assert run("train = True").train is False
     assert run().seeds == 6
+
+
+SHIFTED = """profile: str = "auto"
+seeds: int = 3
+train: bool = True
+device: str = "auto"
+runs: str = ""
+dataset: str = "auto"
+data_root: str = ""
+shift: str = ""
+class_map: str = ""
+"""
+
+
+def shifted(injected):
+    namespace = {"In": ["", SHIFTED]}
+    exec(SHIFTED, namespace)
+    exec(injected, namespace)
+    namespace["In"].append(f"# Parameters\n{injected}\n")
+    return parameters.check(namespace)
+
+
+@pytest.mark.parametrize(
+    ("injected", "words"),
+    [
+        ("shift = 'glyphs-shiftd'", "did you mean 'glyphs-shifted'"),
+        ("shift = 'folder:no/such'", "no/such was found neither under the data root"),
+        ("shift = 'cifar10.1'; train = False", "shift needs trained networks: pass -p train True with it$"),
+        ("class_map = 'kitten=cat'", "class_map belongs to a shift: pass -p shift folder:PATH with it$"),
+        ("shift = 'cifar10.1'; class_map = 'cat'", "class_map must be empty, or pairs such as kitten=cat"),
+    ],
+)
+def test_a_shift_that_cannot_be_shown_is_told_at_once(injected, words):
+    with pytest.raises((ParameterError, DataMissing), match=words):
+        shifted(injected)
+
+
+def test_a_shift_and_its_class_map_are_returned():
+    page = shifted("shift = 'cifar10.1'; class_map = 'kitten=cat, fish='")
+
+    assert (page.shift, page.class_map) == ("cifar10.1", "kitten=cat, fish=")

@@ -235,3 +235,17 @@ def test_the_list_shows_seconds_and_makes_nothing(tmp_path, capsys):
 def test_impossible_options_are_one_sentence(words, told, tmp_path, capsys):
     assert __main__.main(["sweep", "low_data", "--runs", str(tmp_path), *words]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_a_sweep_measures_robustness_of_runs_whose_weights_are_gone(tmp_path, glyphs, capsys, monkeypatch):
+    tiny = TINY.replace(images=40, rounds=0)
+    small.make(tiny, glyphs, tmp_path)
+    for path in (tmp_path / tiny.key).glob("round-*"):
+        path.unlink()
+    images = {"glyphs": Served(glyphs, "glyphs")}
+    found = study.Study((tiny,), "smoke", {"any": glyphs.info}, wish(train=True), images)
+    monkeypatch.setattr(study, "to_train", lambda *_: dataclasses.replace(found, page=_[2]))
+
+    plan.measure_pages(wish("robustness", profile="smoke", runs=str(tmp_path), device="cpu"), Queue([]))
+    assert f"robustness of {tiny.slug} is measured" in capsys.readouterr().out
+    assert (tmp_path / f"{tiny.key}.robustness.json").exists()
