@@ -92,8 +92,8 @@ def test_the_package_stays_small_and_is_not_squeezed():
 
     # Lowered when something becomes simpler, raised only for what a new promise needs: 53,950 before the fair
     # test with its arms, schedules, contrasts and strong dense networks on every page; 59,050 before
-    # robustness: 19 corruptions (5,600), other sources (950), attacks and AdvProp (1,000), a page (3,700).
-    assert tokens <= 72_200
+    # robustness: 19 corruptions (5,600), other sources (950), attacks and AdvProp (1,000), a page (4,600).
+    assert tokens <= 73_050
     assert tokens / sum(lines for _, lines in sizes) <= 10.3
     assert len(list((ROOT / "lthnb").glob("*.py"))) <= 8
     for name, path in MODULES.items():
