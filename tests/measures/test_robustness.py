@@ -1,10 +1,12 @@
 """What a run's networks do under every shift: what is counted, on which images, from which weights."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from helpers.pretended import pretended
 from helpers.small import SMALL, make
 
 from lthnb.config import ParameterError
@@ -105,3 +107,14 @@ def test_published_files_take_the_place_of_corruptions_made_here(run, monkeypatc
 
     assert {int(split.images.max()) for severities in sets.values() for split in severities} == {0}
     assert [len(severities) for severities in sets.values()] == [5] * 19
+
+
+def test_on_a_pretended_gpu_the_counts_are_the_same(run, monkeypatch):
+    kinds = {kind: CORRUPTIONS[kind] for kind in ("fog", "jpeg_compression")}
+    monkeypatch.setattr(robustness, "CORRUPTIONS", kinds)
+    robustness.corrupted.cache_clear()
+    usual = robustness.measure(run)
+    with pretended():
+        there = dataclasses.replace(run, data=load(run.source, RUN.data, 0, "cuda"))
+        assert robustness.measure(there) == usual
+    robustness.corrupted.cache_clear()
