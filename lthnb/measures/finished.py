@@ -20,9 +20,9 @@ class FinishedRun:
     record: Record
     folder: Path  # where its tickets lie
     data: Data | None = None  # its images; relatives have none
-    source: Source | None = None  # what they were drawn from
-    root: str = ""  # the data root, for images of other sources
     relatives: tuple[FinishedRun, ...] = ()  # other runs that began with the same initial weights
+    source: Source | None = None  # what its images were drawn from
+    root: str = ""  # the data root, for images of other sources
 
     def ticket(self, index: int) -> Ticket:
         """The ticket of a round."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,14 @@ from lthnb.runs.files import Damaged
 from lthnb.runs.record import MissingRun, folders
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What is measured on a run, and on which runs of the page that shows it."""
-
-    of_run: Callable[[FinishedRun], dict[str, Any]]
-    every: bool = False  # alone; else pruning runs with the paper's augmentation, beside their relatives
-
-
-MEASURES = {
-    "layers": Measure(layers.measure),
-    "fair_test": Measure(fair_test.measure),
-    "robustness": Measure(robustness.measure, every=True),
+MEASURES: dict[str, Callable[[FinishedRun], dict[str, Any]]] = {
+    "layers": layers.measure,
+    "fair_test": fair_test.measure,
+    "robustness": robustness.measure,
 }
+# Measured on every run of their page, each alone; others on pruning runs with the paper's augmentation for their
+# size, beside their relatives.
+EVERY = {"robustness"}
 
 
 def save(config: RunConfig, name: str, values: dict[str, Any], runs: str = "") -> Path:
@@ -54,6 +46,6 @@ def load(config: RunConfig, name: str, runs: str = "") -> dict[str, Any]:
 
 def measure(run: FinishedRun, name: str, runs: str = "") -> dict[str, Any]:
     """Measure a finished run and keep what comes out."""
-    values = MEASURES[name].of_run(run)
+    values = MEASURES[name](run)
     save(run.record.config, name, values, runs)
     return values

@@ -31,7 +31,7 @@ def measure(
         MissingRun: a measure was never made and ``train`` is False.
     """
     values: dict[str, dict[str, Any]] = {}
-    every = measures.MEASURES[name].every
+    every = name in measures.EVERY
     for finished in records:
         config = finished.config
         plain = config.prune.rounds and config.prune.control == "none"

@@ -12,7 +12,7 @@ from lthnb.config import RunConfig
 from lthnb.experiments import PLAN
 from lthnb.lines import Experiment
 from lthnb.measures.finished import FinishedRun
-from lthnb.measures.measure import MEASURES
+from lthnb.measures.measure import EVERY, MEASURES
 from lthnb.pages import measured, study
 from lthnb.pages.parameters import Parameters
 from lthnb.pages.progress import clock
@@ -190,7 +190,7 @@ def measure_pages(wish: Wish, queue: Queue) -> None:
             continue
         runs = wish.settings.runs
         until = queue.began + 60 * queue.minutes
-        if MEASURES[name].every:  # each alone; tickets that are gone are made again
+        if name in EVERY:  # each alone; tickets that are gone are made again
             made = [record.load(config, runs) for config in found.configs if is_on_record(config, runs)]
             measured.measure(found, made, name, until=until)
             continue

@@ -185,14 +185,14 @@ def test_grey_images_are_treated_as_grey_colours(few, kind):
 
 
 def test_contrast_draws_a_channel_to_its_mean_and_cuts_fractions_off():
-    halves = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    halves[..., 1] = 255
+    halves = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    halves[..., 4:] = 255
 
-    assert corrupt(halves, "contrast", 2)[0, 0].tolist() == [[63, 191], [63, 191]]  # 63.75 and 191.25
+    assert corrupt(halves, "contrast", 2)[0, 0, 0].tolist() == 4 * [63] + 4 * [191]  # 63.75 and 191.25
 
 
 def test_saturated_grey_is_red():
-    grey = torch.full((1, 3, 4, 4), 101, dtype=torch.uint8)
+    grey = torch.full((1, 3, 8, 8), 101, dtype=torch.uint8)
 
     assert corrupt(grey, "saturate", 5)[0, :, 2, 2].tolist() == [101, 80, 80]  # 80 % of 101 is 80.8
 
@@ -252,8 +252,10 @@ def test_a_wrong_kind_is_named_with_the_nearest_one(few):
         torch.zeros(3, 32, 32, dtype=torch.uint8),
         torch.zeros(2, 3, 32, 16, dtype=torch.uint8),
         torch.zeros(2, 4, 32, 32, dtype=torch.uint8),
+        torch.zeros(2, 3, 7, 7, dtype=torch.uint8),
+        torch.zeros(2, 3, 257, 257, dtype=torch.uint8),
     ],
-    ids=["float", "one image", "not square", "four channels"],
+    ids=["float", "one image", "not square", "four channels", "too small", "too large"],
 )
 def test_other_tensors_than_images_are_refused(wrong):
     with pytest.raises(ParameterError, match="images must be"):

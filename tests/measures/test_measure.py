@@ -16,7 +16,7 @@ VALUES = {"dead": [0, 3], "norms": {"dense": [0.5]}}
 
 
 def test_measures_are_those_that_are_kept_beside_records():
-    assert tuple(MEASURES) == ("layers", "fair_test")
+    assert tuple(MEASURES) == ("layers", "fair_test", "robustness")
 
 
 def test_a_measure_is_kept_sealed_beside_its_record(tmp_path):

@@ -24,7 +24,7 @@ RUN = SMALL.replace(test_limit=30, rounds=2, rate=0.488)
 def run(glyphs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shifted")
     made = make(RUN, glyphs, folder)
-    return FinishedRun(made, folder / RUN.key, load(glyphs, RUN.data, 0), glyphs)
+    return FinishedRun(made, folder / RUN.key, load(glyphs, RUN.data, 0), source=glyphs)
 
 
 @pytest.fixture(scope="module")
