@@ -18,8 +18,8 @@ MEASURES: dict[str, Callable[[FinishedRun], dict[str, Any]]] = {
     "fair_test": fair_test.measure,
     "robustness": robustness.measure,
 }
-# Measured on every run of their page, each alone; others on pruning runs with the paper's augmentation for their
-# size, beside their relatives.
+# Measured on every run of their page, each alone; others on pruning runs with the paper's augmentation for
+# their size, beside their relatives.
 EVERY = {"robustness"}
 
 
