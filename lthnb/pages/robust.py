@@ -136,7 +136,7 @@ def networks(data: pd.DataFrame) -> pd.DataFrame:
     means = pick(data, shift="corruption").groupby(NETWORK, as_index=False)["accuracy"].mean()
     means = means.rename(columns={"accuracy": "corrupted"})
     expected = [expect(of_size) for _, of_size in means.groupby("size")]
-    means["expected"] = pd.concat(expected)
+    means["expected"] = pd.concat([pd.Series(dtype=float), *expected])  # there may be none
     means["residual"] = 100 * (means["corrupted"] - means["expected"])
     return means
 

@@ -103,7 +103,13 @@ def test_the_first_table_shows_what_is_left_of_robustness_at_equal_accuracy(reco
     for made in records:
         with suppress(MissingRun):
             measures[made.config.key] = measure.load(made.config, "robustness", "book/runs")
-    numbers = robust.numbers(robust.shifted(records, measures), "demo")
+    shown = robust.shifted(records, measures)
+    numbers = robust.numbers(shown, "demo")
+    # what the page says in prose
+    assert numbers["meaning"] == "only more accurate"
+    assert (numbers["kinds_over_dense"], numbers["kinds_over_strong_dense"]) == (19, 0)
+    assert set(robust.costly(shown)["kind"]) == {*"contrast frost fog saturate brightness snow".split()}
+    assert numbers["less_data_low"] < 0 < numbers["less_data_high"]
     here = f"residual {numbers['residual_spread']} points ({numbers['n']} seeds)"
     beside = f"ticket minus it {numbers['over_strong_spread']}, under corruption"
 

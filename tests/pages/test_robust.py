@@ -132,6 +132,14 @@ def test_no_right_answers_and_all_of_them_break_no_line(shown):
     assert robust.networks(extreme)["residual"].notna().all()
 
 
+def test_where_no_kind_costs_anything_there_are_none_to_look_at_apart(shown):
+    easy = shown.assign(accuracy=shown["clean"])
+    numbers = robust.numbers(easy, "demo")
+
+    assert numbers["costly"] == 0 and np.isnan(numbers["costly_residual"])
+    assert numbers["cost"] == pytest.approx(0)
+
+
 def test_published_corruptions_and_ours_do_not_mix():
     records, measures = page()
     next(iter(measures.values()))["published"] = True
